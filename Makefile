@@ -1,0 +1,80 @@
+# What a user types. No logic beyond calling tools; each target says what it does in one line of `make help`.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+SOURCE ?= data/samples/llava_sample.json
+TRANSLATOR ?= apertium
+
+.PHONY: help run serve stop pools test check kill-points bench lock clean debian
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: .venv/run debian ## install, start server and worker, translate the sample, say what was made
+	$(BIN)/trasvase serve --run translate-llava/spanish --param source=$(SOURCE) --param translator=$(TRANSLATOR)
+
+serve: .venv/run ## keep server and worker in the foreground; Ctrl-C ends them
+	$(BIN)/trasvase serve
+
+stop: .venv/run ## end the server and the worker that `make run` left behind
+	$(BIN)/trasvase serve --stop
+
+pools: .venv/run ## make work pools and automations, on PREFECT_API_URL or the local server
+	$(BIN)/trasvase serve --pools
+
+test: .venv/test debian ## every test but the kill points
+	$(BIN)/pytest
+
+kill-points: .venv/test debian ## kill -9 at every write point, for minutes
+	$(BIN)/pytest tests/kill_points
+
+check: .venv/test ## style, types, layers, unused code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+
+bench: .venv/test debian ## our figures against the predecessor's way
+	$(BIN)/python -m bench.translate
+
+lock: ## write constraints.txt anew from the newest versions that pyproject.toml allows
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install -qq --editable '.[neural,dev]'
+	.venv-lock/bin/python -m pip list --format freeze --exclude-editable --exclude pip --exclude setuptools \
+	  | sed 's/+cpu$$//' > constraints.txt
+	rm -rf .venv-lock
+
+clean: ## remove the environment and caches, never data/
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, newer than what it is made from.
+
+.venv/pip:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed; name it: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run: .venv/pip pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/test: .venv/run
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,dev]'
+	@touch $@
+
+# Apertium translates offline. Where it is missing and may be installed, it is; elsewhere this says what to install.
+
+APERTIUM := apertium apertium-eng-spa
+
+debian:
+	@if apertium -l 2>/dev/null | grep -qw eng-spa; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else as_root=missing; fi; \
+	if ! command -v apt-get >/dev/null || [ "$$as_root" = missing ]; then \
+	  echo "Apertium with the pair eng-spa is missing. Debian, Ubuntu: sudo apt-get install $(APERTIUM)" >&2; \
+	  echo "Elsewhere: https://wiki.apertium.org/wiki/Installation. Then type this again." >&2; exit 1; \
+	fi; \
+	$$as_root apt-get -q update && $$as_root apt-get install -qy --no-install-recommends $(APERTIUM)

@@ -1,0 +1,61 @@
+"""LLaVA-Instruct into another language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from tasks.llava.segments import Unit
+from tasks.plan import chunk_runner, run_chunks
+from tasks.storage.schemas import TRANSLATIONS
+from tasks.translate import (
+    collect_translation,
+    plan_translation,
+    report_translation,
+    translate_chunk,
+    working_on,
+)
+
+
+@flow(name="translate-llava", task_runner=chunk_runner())
+def translate_llava(
+    source: Path,
+    target: str = "es",
+    translator: str | list[str] = "google",
+    chunk_size: int = 500,
+    memory: Path | None = None,
+    chunks: list[int] | None = None,
+    force: bool = False,
+    source_language: str = "en",
+    unit: Unit = "sentence",
+    name: str = "llava",
+    restarts: int = 0,
+) -> Path:
+    """Translate LLaVA-Instruct. Press Retry on a failed run to do only what is missing.
+
+    Args:
+        source: The file as downloaded (JSON array, JSON Lines or Parquet), as the worker sees it.
+        target: Language to translate into, such as "es".
+        translator: google, apertium, neural or shouting; or a list, tried in order for rows that fail.
+        chunk_size: Rows per chunk; another size is another job.
+        memory: Parquet with an existing translation whose good turns are taken over.
+        chunks: Numbers of the chunks to do; all that are missing when empty.
+        force: Do these chunks again although they are done, and ask rejected rows again.
+        source_language: Language of the source.
+        unit: What travels on a line of its own: a sentence, or a whole line.
+        name: First part of the tables' names, such as "llava" in tables/llava-es.parquet.
+        restarts: Counted by the automation that starts a crashed run again; leave it 0.
+
+    Returns:
+        The table of delivered rows; the job's folder while chunks are missing because only some were asked for.
+    """
+    translators = [translator] if isinstance(translator, str) else translator
+    manifest = plan_translation(source, target, translators, chunk_size, memory, source_language, unit, restarts)
+    with working_on(manifest):
+        missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts)
+        if missing:
+            return manifest.folder
+        tables = collect_translation(manifest, name)
+        report_translation(manifest, tables)
+    return tables.table

@@ -1,0 +1,213 @@
+"""`trasvase serve`: the local server and worker, and a run on them to its end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+
+from tasks.cli.local_prefect import LocalPrefect
+from tasks.settings import Settings
+from tasks.storage.errors import PermanentError
+
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+TOLD_AT_THE_END = ("Finished in state", "Encountered exception during", "Engine execution exited")
+LOG_ROUNDS = 3  # after the end of a flow run its last lines take up to 2 s
+
+_EPILOG = """\
+examples:
+  trasvase serve                    server and worker in the foreground; Ctrl-C ends them
+  trasvase serve --background       leave them running; a second time changes nothing
+  trasvase serve --stop             end what --background or --run left running
+  trasvase serve --run translate-llava/spanish --param source=rows.json --param 'chunks=[17, 101]'
+
+exit codes: 0 done; 1 the run did not complete; 2 server or worker cannot be started; 130 Ctrl-C
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `trasvase serve`."""
+    parser.description = "The local Prefect server with its UI, and a worker for the flows."
+    parser.epilog = _EPILOG
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--background", action="store_true", help="leave server and worker running")
+    what.add_argument("--run", metavar="DEPLOYMENT", help="as --background, then run it and follow it to its end")
+    what.add_argument("--stop", action="store_true", help="end server and worker")
+    what.add_argument(
+        "--pools",
+        action="store_true",
+        help="only make work pools and automations, on PREFECT_API_URL or the local server",
+    )
+    parser.add_argument("--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter of --run")
+    parser.add_argument("--gpu", action="store_true", help="a worker for the pool gpu also where no GPU is found")
+    parser.set_defaults(run_command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code."""
+    settings = Settings()
+    local = LocalPrefect(settings.data, settings.port, say=say)
+    if options.stop:
+        ended = local.stop()
+        say(f"Ended {', '.join(ended)}." if ended else "Nothing of ours was running.")
+        return 0
+    if options.pools:
+        say(local.call("-m", "flows.automations", env=_server_of_the_user(local)).strip())
+        return 0
+    pools = ["cpu", "gpu"] if options.gpu or _has_gpu() else ["cpu"]
+    if options.run:
+        local.ensure(pools)
+        return _run_to_its_end(local, options.run, options.param, pools)
+    if options.background:
+        local.ensure(pools)
+        say(f"UI: {local.address}   end it: make stop   logs: {local.folder}")
+        return 0
+    return _foreground(local, pools)
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def follow(local: LocalPrefect, run_id: str, pools: Sequence[str]) -> Iterator[str]:
+    """Log lines of a flow run as they come, to its end; a server or worker that dies is started anew."""
+    seen: set[str] = set()
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    rounds_left = LOG_ROUNDS
+    while rounds_left:
+        try:
+            ended = state_of(local, run_id)["type"] in FINAL
+            lines = local.log_lines(run_id, since)
+        except httpx.HTTPError as error:  # killed, or a locked database
+            if isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error:
+                raise
+            ended, lines = False, []
+        for line in lines:
+            # Lines of several tasks come out of order by some seconds.
+            since = max(since, datetime.fromisoformat(line["timestamp"]) - timedelta(seconds=5))
+            if line["id"] not in seen and not line["message"].startswith(TOLD_AT_THE_END):
+                yield _as_text(line)
+            seen.add(line["id"])
+        rounds_left -= ended
+        if not ended and _stopped(local, pools):
+            raise PermanentError("Server or worker were ended by another command, and the run with them.")
+        if not ended and not _all_run(local, pools):
+            local.ensure(pools)
+        time.sleep(1)
+
+
+def state_of(local: LocalPrefect, run_id: str) -> dict[str, Any]:
+    """State of a flow run."""
+    state: dict[str, Any] = local.get(f"/flow_runs/{run_id}")["state"]
+    return state
+
+
+def _all_run(local: LocalPrefect, pools: Sequence[str]) -> bool:
+    return all(child.process() for child in [local.server, *map(local.worker, pools)])
+
+
+def _stopped(local: LocalPrefect, pools: Sequence[str]) -> bool:
+    """Whether one was ended on purpose: what dies leaves its pid file."""
+    return not all(child.pid_file.exists() for child in [local.server, *map(local.worker, pools)])
+
+
+def _run_to_its_end(local: LocalPrefect, deployment: str, parameters: Sequence[str], pools: Sequence[str]) -> int:
+    begun = time.time()
+    run_id = _ask_for_a_run(local, deployment, parameters)
+    page = f"{local.address}/runs/flow-run/{run_id}"
+    say(f"Run of {deployment}: {page}")
+    try:
+        for line in follow(local, run_id, pools):
+            say(line)
+    except KeyboardInterrupt:
+        say(f"The run goes on in the background: {page}   end it: make stop")
+        return 130
+    state = state_of(local, run_id)
+    say(f"{state['name']} after {time.time() - begun:.0f} s. {state['message'] or ''}".strip())
+    for line in _made(local.data, begun):
+        say(line)
+    say(f"UI: {page}   end server and worker: make stop")
+    return 0 if state["type"] == "COMPLETED" else 1
+
+
+def _ask_for_a_run(local: LocalPrefect, deployment: str, parameters: Sequence[str]) -> str:
+    """Ask for a run as a user would, with `prefect deployment run`; its id."""
+    given = [part for parameter in parameters for part in ("--param", parameter)]
+    printed = local.call("-m", "prefect", "deployment", "run", deployment, *given)
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", printed)
+    if not found:
+        raise PermanentError(f"`prefect deployment run {deployment}` names no run:\n{printed}")
+    return found[0]
+
+
+def _made(data: Path, since: float) -> Iterator[str]:
+    """Tables and reports in the data root, newest first, with those of this run marked."""
+    files = [path for folder in ("tables", "reports") for path in (data / folder).rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        made = path.stat()
+        mark = "made now" if made.st_mtime >= since else "as it was"
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        yield f"  {mark:9}  {made.st_size:>12,} bytes  {shown}"
+
+
+def _as_text(line: dict[str, Any]) -> str:
+    moment = datetime.fromisoformat(line["timestamp"]).astimezone().strftime("%H:%M:%S")
+    level = {30: "WARNING ", 40: "ERROR ", 50: "CRITICAL "}.get(line["level"], "")
+    first, *_ = line["message"].split("\n")
+    return f"{moment}  {level}{first}"
+
+
+def _foreground(local: LocalPrefect, pools: Sequence[str]) -> int:
+    """Keep server and workers, started anew when they die, until Ctrl-C or SIGTERM; then end ours."""
+    before = {child.name for child in local.children() if child.process()}
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        ours = local.ensure(pools)
+        if not ours:
+            say(f"Server and worker run in the background already. UI: {local.address}   end them: make stop")
+            return 0
+        say(f"UI: {local.address}   logs: {local.folder}   Ctrl-C ends it")
+        while not _stopped(local, pools):
+            if not _all_run(local, pools):
+                local.ensure(pools)
+            time.sleep(0.5)
+        say("Ended by another command.")
+    except KeyboardInterrupt:
+        say("")
+    finally:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        if ours := [child for child in local.children() if child.process() and child.name not in before]:
+            say(f"Ending {', '.join(child.name for child in ours)} ...")
+            local.stop(ours)
+    return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _server_of_the_user(local: LocalPrefect) -> dict[str, str]:
+    """The user's own environment if it names a server, else that of the local one."""
+    if "PREFECT_API_URL" in os.environ:
+        return dict(os.environ)
+    if not local.server.process():
+        raise PermanentError("No server: start the local one with `make serve`, or set PREFECT_API_URL.")
+    return local.env
+
+
+def _has_gpu() -> bool:
+    if not shutil.which("nvidia-smi"):
+        return False
+    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30, check=False).returncode == 0

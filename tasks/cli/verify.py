@@ -1,0 +1,441 @@
+"""`trasvase verify PATH`: hold what flows left against what it should be.
+
+Nothing is changed. Every line says what was looked at and how much of it; a finding names file and row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
+from tasks.llava.checks import SOFT
+from tasks.llava.conversation import Conversation, Turn
+from tasks.llava.translate import Translated, TurnResult, record
+from tasks.llava.verify import verify_turn
+from tasks.storage.errors import ForeignTable, PermanentError, TornFile
+from tasks.storage.files import sha256
+from tasks.storage.schemas import CONVERSATIONS, LLAVA, LLAVA_REJECTED, SCHEMAS, TRANSLATIONS, TableSchema
+from tasks.storage.tables import open_parquet, open_table, origin, read_group, read_table
+
+_EXAMPLES = 5  # shown for each code
+_PROVENANCE = ".provenance.json"
+
+_EPILOG = """\
+what PATH may be:
+  data/tables/llava-es.parquet       a table: columns, keys, roles, what must hold in every turn, its hash
+  data/tables                        every table there, with its JSON file, counts and hashes
+  data/jobs/translate-llava-3f2a…    a job: manifest, rows, every chunk that is done
+  data/jobs/…/chunks/chunk-00017.parquet
+  data                               all of it
+
+examples:
+  trasvase verify data/tables
+  trasvase verify data --json | jq '.[] | select(.wrong != {})'
+
+exit codes: 0 no finding; 1 at least one; 2 there is nothing that could be verified
+"""
+
+
+@dataclass(slots=True)
+class Check:
+    """One thing that was held against what it should be.
+
+    Args:
+        path: The file or folder.
+        what: What should be so.
+        n: How many rows, turns or files were looked at.
+        wrong: How many of them are not so, by code.
+        examples: The first of each code, by name.
+    """
+
+    path: Path
+    what: str
+    n: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def find(self, code: str, where: str) -> None:
+        """Note something that is not as it should be."""
+        self.wrong[code] += 1
+        if self.wrong[code] <= _EXAMPLES:
+            self.examples.append(where)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "path": str(self.path),
+            "what": self.what,
+            "n": self.n,
+            "wrong": dict(self.wrong),
+            "examples": self.examples,
+        }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `trasvase verify`."""
+    parser.description = "Hold a table, a chunk, a job or a folder against what it should be. Nothing is changed."
+    parser.epilog = _EPILOG
+    parser.add_argument("path", metavar="PATH", type=Path, help="a file or folder of the data root")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run_command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each check as it ends; the exit code."""
+    done: list[Check] = []
+    shown = None
+    for check in checks_of(options.path.absolute()):
+        done.append(check)
+        if not options.json:
+            if check.path != shown:
+                print(check.path)
+                shown = check.path
+            print("\n".join(_lines(check)), flush=True)
+    findings = sum(check.wrong.total() for check in done)
+    if options.json:
+        print(json.dumps([check.plain() for check in done], indent=2, ensure_ascii=False))
+    else:
+        print(f"{findings:,} findings." if findings else "No findings.")
+    return 1 if findings else 0
+
+
+def checks_of(path: Path) -> Iterator[Check]:
+    """Verify whatever this is.
+
+    Raises:
+        PermanentError: There is nothing here that could be verified.
+    """
+    if not path.exists():
+        raise PermanentError(f"{path} does not exist. Give a table, a chunk, a job's folder or the tables' folder.")
+    if path.is_file():
+        yield from _file(path)
+    elif (path / "manifest.json").exists():
+        yield from _job(path)
+    elif sets := sorted(path.glob(f"*{_PROVENANCE}")):
+        for provenance in sets:
+            yield from _tables(provenance)
+    elif folders := [folder for name in ("jobs", "tables") if (folder := path / name).is_dir()]:
+        for folder in folders:
+            yield from checks_of(folder)
+    elif within := sorted([*path.glob("*/manifest.json"), *path.glob("*.parquet")]):
+        for inner in within:
+            yield from checks_of(inner.parent if inner.name == "manifest.json" else inner)
+    else:
+        raise PermanentError(
+            f"{path} holds no table, no job and no provenance file. Give data/tables or data/jobs/JOB."
+        )
+
+
+def _lines(check: Check) -> Iterator[str]:
+    mark = "WRONG" if check.wrong else "ok"
+    codes = ": " + ", ".join(f"{code} {n:,}" for code, n in check.wrong.most_common()) if check.wrong else ""
+    yield f"  {mark:5}  {check.what} (n = {check.n:,}){codes}"
+    for example in check.examples:
+        yield f"           {example}"
+
+
+# Files
+
+
+def _file(path: Path) -> Iterator[Check]:
+    if path.name.endswith(_PROVENANCE):
+        yield from _tables(path)
+        return
+    stem = path.name.removesuffix(".json").removesuffix(".parquet").removesuffix(".rejected")
+    provenance = path.with_name(stem + _PROVENANCE)
+    if provenance.exists():
+        yield _hashes(provenance, [path])
+    if path.suffix == ".json":
+        if not provenance.exists():
+            raise PermanentError(f"{path} has no {provenance.name} beside it, so there is nothing to hold it against.")
+        yield _json(path, path.with_suffix(".parquet"))
+    else:
+        yield from _parquet(path)
+
+
+def _parquet(path: Path) -> Iterator[Check]:
+    """A table by the schema that it says it has."""
+    check = Check(path, "the file is whole and has its declared columns", 1)
+    try:
+        with open_parquet(path) as file:
+            name = origin(file).get("schema")
+        if name not in SCHEMAS:
+            raise ForeignTable(
+                f"{path} is no table of this project: its metadata names "
+                f"{'no schema' if name is None else f'the schema {name!r}'}. Known: {', '.join(SCHEMAS)}."
+            )
+        open_table(path, SCHEMAS[name]).close()
+    except (TornFile, ForeignTable) as error:
+        check.find(type(error).__name__, str(error))
+        yield check
+        return
+    yield check
+    yield from _rows(path, [path], SCHEMAS[name], Held())
+
+
+@dataclass(slots=True)
+class Held:
+    """What the rows of a table hold, for counts that go over several files."""
+
+    rows: list[int] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    turns: int = 0
+    translators: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+
+
+def _rows(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Every row of one table, in one file or several: keys, structure, what must hold in delivered turns."""
+    keys = Check(path, "row numbers are unique and ascending")
+    structure = Check(path, "roles, number of turns and lists per turn fit the source")
+    hard = Check(path, "what must hold in every delivered turn holds")
+    last = -1
+    try:
+        for item in _items(files, schema):
+            row = item["row"]
+            keys.n += 1
+            if row <= last:
+                keys.find("key", f"row {row} comes after row {last}")
+            last = row
+            held.rows.append(row)
+            if "translated" not in item:
+                continue
+            structure.n += 1
+            for code, message in _structure(item, schema):
+                structure.find(code, f"row {row}{message}")
+            if item["error"] is None:
+                _turns(item, held, hard)
+            else:
+                held.errors[item["error"]] += 1
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield from (check for check in (keys, structure, hard) if check.n or check is keys)
+
+
+def _items(files: Sequence[Path], schema: TableSchema) -> Iterator[dict[str, Any]]:
+    for path in files:
+        with open_table(path, schema) as file:
+            groups = file.num_row_groups
+        for number in range(groups):
+            yield from read_group(path, schema, number).to_pylist()
+
+
+def _structure(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
+    if schema is LLAVA and item["error"] is not None:
+        yield "error", f" is delivered and has the error {item['error']!r}"
+    if schema is LLAVA_REJECTED and item["error"] is None:
+        yield "error", " is rejected without a reason"
+    source, target = item["conversations"] or [], item["translated"]
+    if target is None:
+        if item["error"] is None:
+            yield "turns", " has no translation"
+        return
+    roles = [[turn["from"] for turn in turns] for turns in (source, target)]
+    if len(roles[0]) != len(roles[1]):
+        yield "turns", f" has {len(roles[0])} turns and {len(roles[1])} translated ones"
+    elif roles[0] != roles[1]:
+        yield "roles", f" has the roles {roles[0]}, translated {roles[1]}"
+    for column in ("translator", "turn_checks"):
+        if len(item[column]) != len(source):
+            yield column, f" has {len(source)} turns and {len(item[column])} entries in {column}"
+    codes = {code for turn in item["turn_checks"] for code in turn}
+    if item["checks"] != sorted(codes):
+        yield "checks", f": checks {item['checks']} are not those of its turns, {sorted(codes)}"
+    if unknown := sorted(codes - SOFT.keys()):
+        yield "checks", f" has codes that no check gives: {', '.join(unknown)}"
+    if schema is TRANSLATIONS and item["error"] is None and item["record"] != _record(item):
+        yield "record", ": its record for the JSON file is not its translation"
+
+
+def _turns(item: Mapping[str, Any], held: Held, hard: Check) -> None:
+    held.turns += len(item["conversations"])
+    held.translators.update(item["translator"])
+    held.checks.update(code for turn in item["turn_checks"] for code in turn)
+    for number, (source, target) in enumerate(zip(item["conversations"], item["translated"] or [], strict=False)):
+        hard.n += 1
+        for code in verify_turn(source["value"], target["value"] or ""):
+            hard.find(code, f"row {item['row']}, turn {number}: {code}: {target['value'][:90]!r}")
+
+
+def _record(item: Mapping[str, Any]) -> str:
+    """The row as the JSON file should hold it."""
+    turns = tuple(Turn(turn["from"], turn["value"]) for turn in item["conversations"])
+    row = Conversation(item["row"], item["id"], item["image"], turns, item["extra"])
+    return record(Translated(row, [TurnResult(turn["value"]) for turn in item["translated"]], None, None))
+
+
+# Tables with their provenance
+
+
+def _tables(provenance: Path) -> Iterator[Check]:
+    written = _read_provenance(provenance)
+    table, rejected, text = (provenance.with_name(name) for name in written["files"])
+    yield _hashes(provenance, [table, rejected, text])
+    held, refused = Held(), Held()
+    yield from _rows(table, [table], LLAVA, held)
+    yield from _rows(rejected, [rejected], LLAVA_REJECTED, refused)
+    yield _counts(provenance, written["counts"], held, refused)
+    yield _json(text, table)
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    try:
+        written: dict[str, Any] = json.loads(path.read_bytes())
+        _ = written["files"].keys(), written["counts"]["rows"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TornFile(f"{path} is no provenance file ({error}). Delete it and run the flow again.") from error
+    return written
+
+
+def _hashes(provenance: Path, paths: Sequence[Path]) -> Check:
+    check = Check(provenance, "size and SHA-256 are those written down", len(paths))
+    files = _read_provenance(provenance)["files"]
+    for path in paths:
+        if not path.exists():
+            check.find("missing", f"{path.name} is not there")
+        elif path.name not in files:
+            check.find("unnamed", f"{path.name} is not named there")
+        elif path.stat().st_size != files[path.name]["bytes"]:
+            check.find("size", f"{path.name} has {path.stat().st_size:,} bytes, not {files[path.name]['bytes']:,}")
+        elif sha256(path) != files[path.name]["sha256"]:
+            check.find("sha256", f"{path.name} has another SHA-256: it was changed after it had been written")
+    if check.wrong:
+        check.examples.append(f"Next: delete {provenance.name} and run the flow again as before; its chunks are kept.")
+    return check
+
+
+def _counts(provenance: Path, counts: Mapping[str, Any], held: Held, refused: Held) -> Check:
+    check = Check(provenance, "rows in are rows delivered and rows rejected, and all counts are those written down")
+    check.n = counts["rows"]
+    if sorted(held.rows + refused.rows) != list(range(counts["rows"])):
+        both = set(held.rows) & set(refused.rows)
+        neither = set(range(counts["rows"])) - set(held.rows) - set(refused.rows)
+        check.find("rows", f"of {counts['rows']:,} rows, {len(both):,} are in both tables: {_some(both)}")
+        check.find("rows", f"of {counts['rows']:,} rows, {len(neither):,} are in neither table: {_some(neither)}")
+    found = {
+        "delivered": len(held.rows),
+        "rejected": dict(refused.errors),
+        "turns": held.turns,
+        "translators": dict(held.translators),
+        "checks": dict(held.checks),
+    }
+    for name, value in found.items():
+        if counts[name] != value:
+            check.find(name, f"{name}: {counts[name]} written down, {value} in the tables")
+    return check
+
+
+def _some(rows: set[int]) -> str:
+    return ", ".join(map(str, sorted(rows)[:_EXAMPLES])) + (", …" if len(rows) > _EXAMPLES else "") or "none"
+
+
+def _json(path: Path, table: Path) -> Check:
+    """The JSON file against the table, record by record: one a line, as collect writes it."""
+    check = Check(path, "it is JSON and has the table's rows")
+    try:
+        with path.open(encoding="utf-8") as lines:
+            _compare(lines, _items([table], LLAVA), check)
+    except FileNotFoundError as error:
+        check.find("missing", f"{error.filename} is not there")
+    except UnicodeDecodeError as error:
+        check.find("encoding", f"not UTF-8 at byte {error.start:,} of a block after row {check.n - 1}")
+    except (TornFile, ForeignTable) as error:
+        check.find(type(error).__name__, str(error))
+    return check
+
+
+def _compare(lines: Iterator[str], items: Iterator[dict[str, Any]], check: Check) -> None:
+    opening = next(lines, "")
+    if opening == "[]\n":
+        lines = iter(["]\n"])
+    elif opening != "[\n":
+        check.find("json", f"it begins with {opening[:20]!r}, not with a line '['")
+        return
+    for item in items:
+        row, line = item["row"], next(lines, "").rstrip("\n")
+        check.n += 1
+        text = line.removesuffix(",")
+        if text == _record(item):
+            continue
+        try:
+            json.loads(text)
+        except ValueError as error:
+            check.find("json", f"row {row} (line {check.n + 1}) is no JSON: {error}")
+            return
+        check.find("row", f"row {row} (line {check.n + 1}) is not the table's row: {text[:90]!r}")
+    if (rest := next(lines, "")) != "]\n":
+        check.find("json", f"after the table's last row stands {rest[:40]!r}, not the end of the array")
+
+
+# Jobs
+
+
+def _job(folder: Path) -> Iterator[Check]:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise PermanentError(f"{folder} has no manifest: the job was not planned to its end. Run the flow again.")
+    check = Check(folder, "the manifest is the one that gave the folder its name", 1)
+    named = job_folder(
+        folder.parent,
+        manifest.kind,
+        manifest.source.sha256,
+        manifest.parameters,
+        manifest.versions,
+        manifest.chunk_size,
+    )
+    if named != folder:
+        check.find("manifest", f"manifest.json belongs to {named.name}: it was changed, or the folder renamed")
+    yield check
+    yield _laid_out(manifest)
+    chunks = manifest.chunks()
+    there = [chunk for chunk in chunks if manifest.path(chunk).exists()]
+    check = Check(
+        folder,
+        f"chunks that are done are whole and of this job ({len(chunks) - len(there)} to do)",
+        len(there),
+    )
+    whole = [chunk for chunk in there if manifest.done(chunk, TRANSLATIONS)]
+    for chunk in there:
+        if chunk not in whole:
+            check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
+    yield check
+    yield _same_source(manifest, whole)
+    yield from _rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], TRANSLATIONS, Held())
+
+
+def _laid_out(manifest: Manifest) -> Check:
+    """rows.parquet and rejected.parquet hold every position of the source once."""
+    check = Check(manifest.folder, "rows laid out and rows rejected are the source's rows, each once", manifest.rows)
+    try:
+        refused = read_table(manifest.rejected_path, LLAVA_REJECTED, ["row"])["row"].to_pylist()
+        if len(refused) != manifest.rejected:
+            check.find("rejected", f"rejected.parquet has {len(refused)} rows, the manifest says {manifest.rejected}")
+        rest = set(refused)
+        for chunk in manifest.chunks():
+            rows = read_group(manifest.rows_path, CONVERSATIONS, chunk.number)["row"].to_pylist()
+            expected = [row for row in range(chunk.start, chunk.stop) if row not in rest]
+            if rows != expected:
+                check.find("rows", f"{chunk.name} should have {len(expected)} rows, rows.parquet has others")
+    except (FileNotFoundError, TornFile, ForeignTable, IndexError) as error:
+        check.find(type(error).__name__, f"{error} Move {manifest.folder} away and run the flow again.")
+    return check
+
+
+def _same_source(manifest: Manifest, chunks: Sequence[Chunk]) -> Check:
+    check = Check(manifest.folder, "chunks hold the rows that were laid out for them", len(chunks))
+    columns = CONVERSATIONS.columns.names
+    for chunk in chunks:
+        rows = read_group(manifest.rows_path, CONVERSATIONS, chunk.number)
+        translated = read_table(manifest.path(chunk), TRANSLATIONS, columns)
+        if not translated.select(columns).equals(rows):
+            check.find(
+                "chunk",
+                f"{chunk.name} has other rows than rows.parquet; force=true with chunks=[{chunk.number}]",
+            )
+    return check

@@ -1,0 +1,273 @@
+"""Rows in, translated rows out: the heart of the walk.
+
+Only sentences travel. Structure stays home, every turn is verified once it has been put together, and a turn that
+fails goes through the attempts one by one::
+
+    memory -> first translator -> the same, each sentence alone -> next translator … -> a flagged memory -> refused
+
+A turn comes from one attempt as a whole, so its style does not change half-way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import pyarrow as pa
+
+from tasks.llava.checks import Checks
+from tasks.llava.conversation import Conversation, Turn
+from tasks.llava.lexicon import Lexicon
+from tasks.llava.segments import Span, Unit, cut, join, texts
+from tasks.llava.verify import verify_segment, verify_turn
+from tasks.remote.journal import REFUSED, Answer
+from tasks.storage.schemas import TRANSLATIONS
+
+VERSION = "1"  # of segments, verification and checks: a change that alters results makes new jobs
+LEARNT = 2_000  # sentences at most from which a chunk's words are learnt: all 5,000 cost 0.3 ms more per row
+KEPT = "kept"  # the translator of a turn in which nothing travels, such as "<image>" or "42"
+
+
+class Engine(Protocol):
+    """Asks one translator, through the journal."""
+
+    @property
+    def name(self) -> str:
+        """Name and version."""
+
+    def ask(self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False) -> dict[str, Answer]:
+        """An answer, or a refusal, for every text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a translation memory holds for a turn: its text, and whether the checks flagged it."""
+
+    text: str
+    flagged: bool
+
+
+class Memory(Protocol):
+    """An existing translation, verified when it was imported."""
+
+    name: str
+    lexicon: Lexicon
+
+    def recall(self, values: Sequence[str]) -> dict[str, Remembered]:
+        """What is remembered of these turns."""
+
+
+@dataclass(slots=True)
+class TurnResult:
+    """What became of one turn's text."""
+
+    target: str | None = None
+    translator: str | None = None
+    codes: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)  # (translator, code), one per failed attempt
+    sentences: list[tuple[str, str]] = field(default_factory=list)  # what travelled and what came back
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A row with what became of each turn; ``error`` is the code of the first turn that failed, or None."""
+
+    row: Conversation
+    turns: list[TurnResult]
+    error: str | None
+    message: str | None
+
+
+def translate_rows(
+    rows: Sequence[Conversation],
+    engines: Sequence[Engine],
+    *,
+    job: str,
+    languages: tuple[str, str],
+    unit: Unit = "sentence",
+    memory: Memory | None = None,
+    again: frozenset[int] = frozenset(),
+) -> list[Translated]:
+    """Translate rows; each comes back, delivered or refused.
+
+    Args:
+        rows: The rows of one chunk.
+        engines: Translators in the order in which they are tried.
+        job: Who asks, for the journal.
+        languages: Source and target language, for the checks.
+        unit: What travels on a line of its own.
+        memory: An existing translation to take good turns from, with the words learnt from it.
+        again: Rows to ask again although the journal knows the answer: those that were refused before.
+
+    Returns:
+        One Translated per row, in order.
+
+    Raises:
+        TransientError: A service does not answer; try the chunk again.
+        PermanentError: A service does not serve us.
+    """
+    values = dict.fromkeys(turn.value for row in rows for turn in row.turns)
+    fresh = {turn.value for row in rows if row.row in again for turn in row.turns}
+    results = {value: TurnResult() for value in values}
+    remembered = memory.recall(list(values)) if memory else {}
+    for value, known in remembered.items():
+        if memory and not known.flagged:
+            _settle(results[value], value, known.text, memory.name)
+    for engine in engines:
+        good: dict[str, dict[str, str]] = {value: {} for value in values}
+        # As the chunk's unit says, then each sentence alone; what was refused before once more, when told to.
+        for attempt, is_fresh in ((0, False), (1, False), (0, True), (1, True)):
+            missing = [value for value in values if results[value].target is None and (value in fresh or not is_fresh)]
+            if attempt == 1 and unit == "sentence":  # nothing to gain where the service refuses the very sentence
+                missing = [value for value in missing if results[value].failures[-1][1] != REFUSED]
+            if missing:
+                spans = {value: cut(value, "sentence" if attempt else unit) for value in missing}
+                ask = partial(engine.ask, job=job, attempt=attempt, fresh=is_fresh)
+                _attempt(spans, results, good, engine.name, ask)
+    for value, known in remembered.items():
+        if memory and results[value].target is None:
+            _settle(results[value], value, known.text, memory.name)
+    done = [(value, result, result.target) for value, result in results.items() if result.target is not None]
+    # Without a memory the words are learnt from the chunk itself: no state, the same result on every machine.
+    sentences = [] if memory else [pair for _, result, _ in done for pair in result.sentences]
+    lexicon = memory.lexicon if memory else Lexicon.learn(sentences[:: len(sentences) // LEARNT + 1])
+    checks = Checks(*languages, lexicon)
+    for value, result, target in done:
+        if result.translator != KEPT:
+            result.codes = checks.grade(value, target)
+    return [_row(row, [results[turn.value] for turn in row.turns]) for row in rows]
+
+
+def _attempt(
+    spans: Mapping[str, Sequence[Span]],
+    results: Mapping[str, TurnResult],
+    good: Mapping[str, dict[str, str]],
+    translator: str,
+    ask: Callable[[Iterable[str]], Mapping[str, Answer]],
+) -> None:
+    """Ask what has no good answer yet, and take the turns that pass.
+
+    Args:
+        spans: The turns that are open, cut.
+        results: What becomes of each turn; written.
+        good: For each turn the answers that may stand; written.
+        translator: Who is asked.
+        ask: How.
+    """
+    asked = {value: texts(cut_value) for value, cut_value in spans.items()}
+    # A turn that fails as a whole, although each answer may stand, is asked again as a whole.
+    wanted = {value: [text for text in some if text not in good[value]] or some for value, some in asked.items()}
+    answers = ask(text for some in wanted.values() for text in some)
+    for value, cut_value in spans.items():
+        given = {**good[value], **{text: answers[text].text or "" for text in wanted[value]}}
+        faults: dict[str, str] = {}
+        for text in wanted[value]:
+            # An empty or echoed sentence is a fault even where its line still has words.
+            codes = [answers[text].refusal] if answers[text].refusal else verify_segment(text, given[text])
+            if codes:
+                faults[text] = str(codes[0])
+            else:
+                good[value][text] = given[text]
+        if faults:
+            results[value].failures.append((translator, next(iter(faults.values()))))
+        else:
+            results[value].sentences = [(text, given[text]) for text in asked[value]]
+            _settle(results[value], value, join(cut_value, given), translator if asked[value] else KEPT)
+
+
+def _settle(result: TurnResult, value: str, target: str, translator: str) -> None:
+    """Take a translation if it passes what must hold; else remember why not."""
+    codes = verify_turn(value, target)
+    if codes:
+        result.failures.append((translator, codes[0]))
+    else:
+        result.target, result.translator = target, translator
+
+
+def _row(row: Conversation, turns: list[TurnResult]) -> Translated:
+    for number, turn in enumerate(turns):
+        if turn.target is None:
+            tried = ", ".join(f"{translator}: {code}" for translator, code in turn.failures)
+            message = (
+                f"Row {row.row}, turn {number} has no good translation ({tried}). `force` with `chunks` asks again."
+            )
+            return Translated(row, turns, turn.failures[-1][1], message)
+    return Translated(row, turns, None, None)
+
+
+def to_table(translated: Sequence[Translated]) -> pa.Table:
+    """Lay out a chunk. Delivered and refused rows stand in it alike."""
+    rows = [item.row for item in translated]
+    return pa.table(
+        {
+            "row": [row.row for row in rows],
+            "id": [row.id for row in rows],
+            "image": [row.image for row in rows],
+            "conversations": [_turns(row) for row in rows],
+            "extra": [row.extra for row in rows],
+            "translated": [_translated_turns(item) for item in translated],
+            "translator": [[turn.translator for turn in item.turns] for item in translated],
+            "checks": [sorted({code for turn in item.turns for code in turn.codes}) for item in translated],
+            "turn_checks": [[turn.codes for turn in item.turns] for item in translated],
+            "error": [item.error for item in translated],
+            "message": [item.message for item in translated],
+            "record": [None if item.error else record(item) for item in translated],
+        },
+        schema=TRANSLATIONS.columns,
+    )
+
+
+def from_table(table: pa.Table) -> list[Conversation]:
+    """Read rows back from a job's ``rows.parquet``."""
+    return [
+        Conversation(
+            item["row"],
+            item["id"],
+            item["image"],
+            tuple(Turn(turn["from"], turn["value"]) for turn in item["conversations"]),
+            item["extra"],
+        )
+        for item in table.to_pylist()
+    ]
+
+
+def rows_table(rows: Sequence[Conversation], schema: pa.Schema) -> pa.Table:
+    """Lay out rows of the source."""
+    return pa.table(
+        {
+            "row": [row.row for row in rows],
+            "id": [row.id for row in rows],
+            "image": [row.image for row in rows],
+            "conversations": [_turns(row) for row in rows],
+            "extra": [row.extra for row in rows],
+        },
+        schema=schema,
+    )
+
+
+def record(item: Translated) -> str:
+    """The row in LLaVA's own layout, with the translation in place of the source; other fields as they were."""
+    row = item.row
+    turns = _translated_turns(item)
+    fields: dict[str, object] = {}
+    if row.id is not None:
+        fields["id"] = row.id
+    if row.image is not None:
+        fields["image"] = row.image
+    extra = json.loads(row.extra) if row.extra else {}
+    for turn, more in zip(turns, extra.pop("conversations", [{}] * len(turns)), strict=True):
+        turn.update(more)
+    return json.dumps({**fields, "conversations": turns, **extra}, ensure_ascii=False)
+
+
+def _translated_turns(item: Translated) -> list[dict[str, object]]:
+    return [
+        {"from": turn.role, "value": result.target} for turn, result in zip(item.row.turns, item.turns, strict=True)
+    ]
+
+
+def _turns(row: Conversation) -> list[dict[str, object]]:
+    return [{"from": turn.role, "value": turn.value} for turn in row.turns]

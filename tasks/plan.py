@@ -1,0 +1,168 @@
+"""Run a job's chunks: the same for every job."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import Task, get_run_logger, runtime, unmapped
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.tasks import exponential_backoff
+
+from tasks.chunks.manifest import Chunk, Manifest
+from tasks.settings import Settings
+from tasks.storage.errors import PermanentError
+from tasks.storage.schemas import TableSchema
+
+MAX_RESTARTS = 3
+_NAMED = 10  # chunks named in a message
+
+
+class ChunksFailed(Exception):
+    """Some chunks failed; the others are done and kept."""
+
+
+class TooManyCrashes(PermanentError):
+    """The run was started again after crashes as often as it may be."""
+
+
+def chunk_runner() -> TaskRunner[PrefectFuture[Any]]:
+    """Threads for chunks. Always with a number: the default is unlimited."""
+    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=Settings().chunk_threads)
+    return runner
+
+
+def check_restarts(restarts: int) -> None:
+    """End a run that the automation has started again too often.
+
+    Raises:
+        TooManyCrashes: More than ``MAX_RESTARTS`` restarts.
+    """
+    if restarts > MAX_RESTARTS:
+        raise TooManyCrashes(
+            f"This job crashed and was started again {MAX_RESTARTS} times. Look at the crashed runs' logs and at the "
+            "worker's memory, then run the deployment again: finished chunks are kept."
+        )
+
+
+def run_chunks(
+    task: Task[..., Any],
+    manifest: Manifest,
+    schema: TableSchema,
+    numbers: Sequence[int] | None,
+    force: bool,
+    restarts: int,
+) -> list[Chunk]:
+    """Run a task for every chunk that is missing, show progress, and wait for all of them.
+
+    Args:
+        task: Called with a chunk and the manifest; writes the chunk's file.
+        manifest: The job; the caller holds its lock.
+        schema: The shape of a chunk's file.
+        numbers: Chunks to do, or None for all.
+        force: Do these chunks again although they are done.
+        restarts: How often the automation has started this run again; a forced run forces only once.
+
+    Returns:
+        The job's chunks that are still missing afterwards, because they were not among ``numbers``.
+
+    Raises:
+        ChunksFailed: Some failed; says how many, which, and what to press.
+    """
+    logger = get_run_logger()
+    first_time = restarts == 0 and (runtime.flow_run.run_count or 1) == 1
+    if force and first_time:
+        manifest.set_aside(numbers)
+    pending = manifest.pending(schema, numbers)
+    logger.info("%s: %d chunks to do, %d done.", manifest.job, len(pending), len(manifest.chunks()) - len(pending))
+    progress = _Progress(manifest, pending)
+    settings = Settings()
+    patient = task.with_options(
+        retries=settings.chunk_retries, retry_delay_seconds=exponential_backoff(settings.chunk_retry_seconds)
+    )
+    gc.freeze()  # Prefect's objects need no walking while millions of ours come and go: a tenth of the CPU
+    futures = patient.map(pending, unmapped(manifest))
+    chunk_of = {future.task_run_id: chunk for future, chunk in zip(futures, pending, strict=True)}
+    failed: dict[str, str] = {}
+    for future in as_completed(list(futures)):
+        future.wait()  # before `state`: until then the state is the server's, and late
+        chunk = chunk_of[future.task_run_id]
+        if future.state.is_completed():
+            progress.done(chunk)
+        else:
+            failed[chunk.name] = future.state.message or future.state.name or "no message"
+    if failed:
+        _report_failures(manifest, failed)
+    return manifest.pending(schema)
+
+
+def _report_failures(manifest: Manifest, failed: dict[str, str]) -> None:
+    rows = [{"chunk": name, "error": failed[name]} for name in sorted(failed)]
+    shown(
+        create_table_artifact,
+        key="failed-chunks",
+        table=rows,
+        description=f"{manifest.job}: press Retry on the flow run to do only these.",
+    )
+    names = ", ".join(sorted(failed)[:_NAMED]) + (", …" if len(failed) > _NAMED else "")
+    raise ChunksFailed(
+        f"{len(failed)} of {len(manifest.chunks())} chunks failed: {names}. The others are done and kept. "
+        f"Press Retry on this flow run to do only what is missing. First error: {rows[0]['error']}"
+    )
+
+
+class _Progress:
+    """Rows, rate and time left, in the log and as a progress artifact."""
+
+    def __init__(self, manifest: Manifest, pending: Sequence[Chunk]) -> None:
+        self._logger = get_run_logger()
+        self._started = time.monotonic()
+        self._rows = manifest.rows
+        self._here = 0
+        self._before = manifest.rows - sum(chunk.stop - chunk.start for chunk in pending)
+        self._artifact: UUID | None = None
+        if pending:
+            self._artifact = shown(
+                create_progress_artifact,
+                progress=100 * self._before / max(self._rows, 1),
+                key="progress",
+                description=f"{manifest.job}: {self._rows:,} rows",
+            )
+
+    def done(self, chunk: Chunk) -> None:
+        """One more chunk is on the disk."""
+        self._here += chunk.stop - chunk.start
+        rows = self._before + self._here
+        rate = self._here / max(time.monotonic() - self._started, 1e-3)
+        left = (self._rows - rows) / rate
+        text = f"{rows:,} of {self._rows:,} rows, {rate:,.1f} rows/s, {_duration(left)} left"
+        self._logger.info("%s done: %s", chunk.name, text)
+        if self._artifact is not None:
+            shown(
+                update_progress_artifact,
+                artifact_id=self._artifact,
+                progress=round(100 * rows / self._rows, 1),
+                description=text,
+            )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def shown(call: Any, **what: Any) -> Any:
+    """Show something in the UI. A server that is away costs the picture, not the run."""
+    try:
+        return call(**what)
+    except (httpx.HTTPError, PrefectException) as error:
+        get_run_logger().warning("The Prefect server did not take %s (%s).", what.get("key", "progress"), error)
+        return None

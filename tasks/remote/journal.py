@@ -1,0 +1,170 @@
+"""Every answer of every service, stored before it is used, under what was asked.
+
+``journal/answers.sqlite`` has two tables::
+
+    answers  key (16 bytes)  |  answer "El autobús es blanco."  |  refusal null
+    calls    at 1763629200.1 |  job "translate-llava-3f2a…"  |  service "google/4.0.2"  |  texts 38  |  chars 4471  |
+             seconds 0.31    |  outcome "answered"           |  cost_usd 0.0
+
+SQLite in WAL mode with ``synchronous=FULL``: an answer that was used has been on the disk before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.storage.errors import DiskFull, NotWritable, TornFile, disk_error
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT, refusal TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    at REAL NOT NULL, job TEXT NOT NULL, service TEXT NOT NULL, texts INTEGER NOT NULL, chars INTEGER NOT NULL,
+    seconds REAL NOT NULL, outcome TEXT NOT NULL, cost_usd REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS calls_of_job ON calls (job, at);
+"""
+_AT_ONCE = 500  # keys in one SELECT; SQLite allows 32,766 variables
+
+
+REFUSED = "refused"  # the service will not take this question; its last word
+UNANSWERED = "unanswered"  # it fails on this question while it answers others; another day it may not
+
+
+class Answer(NamedTuple):
+    """What a service gave for one question: an answer, or ``REFUSED`` or ``UNANSWERED``."""
+
+    text: str | None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to someone else's machine.
+
+    Args:
+        at: When it was sent, seconds since 1970.
+        job: The job that asked.
+        service: Name and version of the service.
+        texts: Questions in the request.
+        chars: Characters in the request.
+        seconds: How long it took.
+        outcome: ``answered``, or the error's class.
+        cost_usd: What it cost, in US dollars.
+    """
+
+    at: float
+    job: str
+    service: str
+    texts: int
+    chars: int
+    seconds: float
+    outcome: str
+    cost_usd: float = 0.0
+
+
+def key_of(*parts: str) -> bytes:
+    """The key of a question: 16 bytes of a hash over all that decides the answer."""
+    return next(keys_of(parts[:-1], parts[-1:]))
+
+
+def keys_of(parts: Iterable[str], last: Iterable[str]) -> Iterator[bytes]:
+    """The keys of many questions that differ in their last part alone."""
+    start = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        start.update(_framed(part))
+    for part in last:
+        digest = start.copy()
+        digest.update(_framed(part))
+        yield digest.digest()
+
+
+def _framed(part: str) -> bytes:
+    data = part.encode()
+    return len(data).to_bytes(8, "big") + data
+
+
+class Journal:
+    """The store. One object per process and file; any thread may use it, and several processes may."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, path) from error
+        with self._worded():
+            self._db = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA cache_size=-32000")
+            self._db.executescript(_TABLES)
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        """The stored answers among these keys."""
+        found: dict[bytes, Answer] = {}
+        with self._lock, self._worded():
+            for start in range(0, len(keys), _AT_ONCE):
+                some = keys[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, answer, refusal FROM answers WHERE key IN ({marks})"
+                found.update((key, Answer(text, refusal)) for key, text, refusal in self._db.execute(query, some))
+        return found
+
+    def put(self, answers: Mapping[bytes, Answer], calls: Sequence[Call] = ()) -> None:
+        """Store answers and the requests that brought them, in one transaction. A stored key is overwritten."""
+        with self._lock, self._worded():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+                    [(key, answer.text, answer.refusal) for key, answer in answers.items()],
+                )
+                self._db.executemany(
+                    "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(c.at, c.job, c.service, c.texts, c.chars, c.seconds, c.outcome, c.cost_usd) for c in calls],
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+
+    def calls(self, job: str | None = None) -> list[Call]:
+        """The requests of one job, or of all, in order of time."""
+        where, values = ("WHERE job = ?", (job,)) if job is not None else ("", ())
+        with self._lock, self._worded():
+            return [Call(*row) for row in self._db.execute(f"SELECT * FROM calls {where} ORDER BY at", values)]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            kind = getattr(error, "sqlite_errorname", "")
+            if kind.startswith("SQLITE_FULL"):
+                raise DiskFull(
+                    f"No space left on the disk for the journal {self.path}. Free some space and retry: "
+                    "answers so far are kept."
+                ) from error
+            if kind.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+                raise NotWritable(
+                    f"The journal {self.path} cannot be written: {error}. Make its folder writable, or set TRASVASE_DATA "
+                    "to one that is."
+                ) from error
+            if kind.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                raise TornFile(
+                    f"The journal {self.path} is damaged: {error}. Move it away and retry: finished chunks are kept, "
+                    "only answers of unfinished chunks are asked again."
+                ) from error
+            raise

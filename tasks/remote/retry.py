@@ -1,0 +1,50 @@
+"""One request, asked again while that may help. A chunk is retried by Prefect, a run by a person."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tasks.remote.errors import Misaligned, Throttled
+from tasks.remote.gate import Gate
+from tasks.storage.errors import TransientError
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+REFUSALS = 20  # of one request, while others pass: then it is this request that the service does not like
+FIRST_PAUSE_SECONDS = 0.25  # then doubled, with jitter: 0.25 + 0.5 + 1 + 2 + 4 s at most before the last attempt
+
+
+async def send(gate: Gate, request: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
+    """Send one request through the gate.
+
+    A refusal (Throttled) costs no attempt: the gate pauses everybody and opens its circuit when it has had enough.
+
+    Raises:
+        TransientError: The last attempt's error, or CircuitOpen.
+        Misaligned: At once, since only a smaller request helps.
+        PermanentError: At once.
+    """
+    failures = refusals = 0
+    while True:
+        try:
+            async with gate:
+                answer = await request()
+                gate.good()
+                return answer
+        except Throttled as error:
+            gate.refused(error.retry_after_seconds)
+            refusals += 1
+            if refusals >= REFUSALS:
+                raise
+        except Misaligned:
+            gate.good()
+            raise
+        except TransientError:
+            failures += 1
+            if failures >= attempts:
+                raise
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1.0))

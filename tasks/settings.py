@@ -1,0 +1,93 @@
+"""The only reader of the environment.
+
+What a user sets, with the value it has when nothing is set::
+
+    TRASVASE_DATA=data             the data root
+    TRASVASE_PORT=4200             the local server's port
+    TRASVASE_CHUNK_THREADS=4       chunks in flight in one flow run
+    TRASVASE_CHUNK_RETRIES=3       how often a chunk is tried again after an error that may pass
+    TRASVASE_CHUNK_RETRY_SECONDS=30  the first pause before that
+    TRASVASE_GOOGLE_URL=...        a field of a translator's ``Options``: TRASVASE_<TRANSLATOR>_<FIELD>
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.storage.errors import PermanentError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PREFIX = "TRASVASE_"
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+class Settings(BaseSettings):
+    """Settings of the product; build it inside a task body, never at import.
+
+    Args:
+        data: The data root, made absolute against the working directory.
+        port: Port of the local Prefect server on 127.0.0.1.
+        chunk_threads: Chunks in flight in one flow run.
+        chunk_retries: How often a chunk is tried again after an error that may pass.
+        chunk_retry_seconds: The first pause before that; each next one is twice as long.
+
+    Raises:
+        PermanentError: A variable has a value that it cannot have.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
+
+    data: Path = CHECKOUT / "data"
+    port: int = Field(default=4200, ge=1, le=65535)
+    chunk_threads: int = Field(default=4, ge=1, le=256)
+    chunk_retries: int = Field(default=3, ge=0, le=50)
+    chunk_retry_seconds: float = Field(default=30, ge=0, le=3600)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _wrong_values(error, PREFIX) from None
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+
+def read_options(name: str, model: type[Options]) -> Options:
+    """Build a translator's options from the variables ``TRASVASE_<NAME>_<FIELD>``.
+
+    Raises:
+        PermanentError: A variable is unknown, or has a value that it cannot have.
+    """
+    prefix = f"{PREFIX}{name.upper()}_"
+    given = {
+        variable[len(prefix) :].lower(): text
+        for variable, text in os.environ.items()
+        if variable.upper().startswith(prefix) and text
+    }
+    if unknown := sorted(given.keys() - model.model_fields.keys()):
+        names = ", ".join(prefix + field.upper() for field in unknown)
+        known = ", ".join(prefix + field.upper() for field in model.model_fields) or "none"
+        raise PermanentError(f"{names}: no such setting of {name!r}. Settings that it has: {known}.")
+    try:
+        return model.model_validate_strings(given)
+    except ValidationError as error:
+        raise _wrong_values(error, prefix) from None
+
+
+def _wrong_values(error: ValidationError, prefix: str) -> PermanentError:
+    """Name each variable, its value and what it may be."""
+    return PermanentError(
+        "; ".join(
+            f"{prefix}{'_'.join(map(str, wrong['loc'])).upper()}={wrong['input']!r}: {wrong['msg']}"
+            for wrong in error.errors()
+        )
+    )

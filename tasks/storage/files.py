@@ -1,0 +1,103 @@
+"""The one place that opens files of the data root: whole files or none.
+
+A file is written aside in its own folder, flushed to the disk, renamed into place, and the folder is flushed::
+
+    tables/.llava-es.json.worker-1.4711-2.part   ->   tables/llava-es.json
+
+After ``kill -9`` there is the old file or the new one, and perhaps a ``.part``, which goes when the file is written the
+next time. An object store would enter here, as a pyarrow or fsspec file system, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tasks.storage.errors import disk_error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when the block ends without an error.
+
+    Args:
+        path: The final name; its folder is made if it is missing.
+
+    Raises:
+        DiskFull: No room; the old file, if any, is untouched.
+        NotWritable: The folder does not let us write.
+    """
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        with open(aside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        flush_folder(path.parent)
+    except OSError as error:
+        _remove(aside)
+        raise disk_error(error, path) from error
+    except BaseException:
+        _remove(aside)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a small file whole."""
+    with whole_file(path) as file:
+        file.write(content)
+    return path
+
+
+def move(old: Path, new: Path) -> None:
+    """Rename within the data root, durably."""
+    os.replace(old, new)
+    flush_folder(new.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in this folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes of this host left half-written of this file before they died."""
+    start = f".{path.name}.{socket.gethostname()}."
+    for left in path.parent.glob(f"{glob.escape(start)}*.part"):
+        process = left.name.removeprefix(start).split("-")[0]
+        if process.isdigit() and not _lives(int(process)):
+            _remove(left)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)

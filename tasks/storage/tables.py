@@ -1,0 +1,128 @@
+"""Parquet files against a declared schema.
+
+A table carries its schema's name and its origin in the file's own metadata, under the key ``trasvase``::
+
+    {"schema": "llava/1", "job": "translate-llava-3f2a…", …}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.storage.errors import ForeignTable, TornFile
+from tasks.storage.files import whole_file
+from tasks.storage.schemas import TableSchema
+
+_KEY = b"trasvase"
+
+
+@contextmanager
+def table_writer(path: Path, schema: TableSchema, origin: Mapping[str, Any]) -> Iterator[pq.ParquetWriter]:
+    """Write a table in pieces; it appears under its name when the block ends.
+
+    Args:
+        path: The final name.
+        schema: The declared shape; a piece with another shape is an error.
+        origin: What made the table; must not hold times, so that equal work gives equal bytes.
+
+    Raises:
+        DiskFull: No room; nothing is left behind.
+        NotWritable: The folder does not let us write.
+    """
+    metadata = {_KEY: json.dumps({"schema": schema.name, **origin}, sort_keys=True, ensure_ascii=False)}
+    columns = schema.columns.with_metadata(metadata)
+    with (
+        whole_file(path) as file,
+        pq.ParquetWriter(file, columns, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        yield writer
+
+
+def write_table(table: pa.Table, path: Path, schema: TableSchema, origin: Mapping[str, Any]) -> Path:
+    """Write one table whole. See ``table_writer``."""
+    with table_writer(path, schema, origin) as writer:
+        writer.write_table(table)
+    return path
+
+
+def open_table(path: Path, schema: TableSchema) -> pq.ParquetFile:
+    """Open a table and hold it against its schema; only the footer is read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        TornFile: It is not a whole Parquet file.
+        ForeignTable: It is whole, but another table.
+    """
+    file = open_parquet(path)
+    found = file.schema_arrow
+    for column in schema.columns:
+        at = found.get_field_index(column.name)
+        if at < 0:
+            raise ForeignTable(f"{path} is no {schema.name} table: it has no column {column.name!r}.")
+        if found.field(at).type != column.type:
+            raise ForeignTable(
+                f"{path} is no {schema.name} table: column {column.name!r} is {found.field(at).type}, not {column.type}."
+            )
+    if len(found) != len(schema.columns):
+        more = sorted(set(found.names) - set(schema.columns.names))
+        raise ForeignTable(f"{path} is no {schema.name} table: it has more columns: {', '.join(more)}.")
+    return file
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open any Parquet file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        TornFile: It is not a whole Parquet file.
+    """
+    try:
+        # Without page checksums flipped bytes inside a column are read as data.
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TornFile(
+            f"{path} is not a whole Parquet file ({error}). Move it away and run again: it is made anew."
+        ) from error
+
+
+def read_table(path: Path, schema: TableSchema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table that has exactly the declared columns.
+
+    Raises:
+        TornFile: The file is cut off or damaged.
+        ForeignTable: The columns are not the declared ones.
+    """
+    with open_table(path, schema) as file:
+        try:
+            return file.read(columns=None if columns is None else list(columns))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise TornFile(f"{path} is damaged ({error}). Move it away and run again: it is made anew.") from error
+
+
+def read_group(path: Path, schema: TableSchema, number: int) -> pa.Table:
+    """Read one row group of a table.
+
+    Raises:
+        TornFile: The file is cut off or damaged.
+        ForeignTable: The columns are not the declared ones.
+    """
+    with open_table(path, schema) as file:
+        try:
+            return file.read_row_group(number)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise TornFile(f"{path} is damaged ({error}). Move its folder away and run again.") from error
+
+
+def origin(file: pq.ParquetFile) -> dict[str, Any]:
+    """What a table says of its own making; empty for a foreign file."""
+    text = (file.schema_arrow.metadata or {}).get(_KEY)
+    return json.loads(text) if text else {}

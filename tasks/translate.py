@@ -1,0 +1,196 @@
+"""The steps of translate-llava, as tasks: read, call the library, write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.chunks.lock import only_run
+from tasks.chunks.manifest import Chunk, Manifest
+from tasks.llava.collect import Tables
+from tasks.llava.segments import Unit
+from tasks.options import LOCAL, REMOTE
+from tasks.plan import check_restarts, shown
+from tasks.remote.journal import Journal
+from tasks.settings import Settings, read_options
+from tasks.storage.errors import PermanentError
+from tasks.storage.root import DataRoot
+from tasks.storage.schemas import CONVERSATIONS, TRANSLATIONS
+from tasks.storage.tables import read_group, read_table, write_table
+from tasks.translators import module_of
+from tasks.translators.packing import Asker
+from tasks.translators.protocol import Translator
+
+if TYPE_CHECKING:
+    from tasks.llava.memory import JournaledMemory
+
+
+@task(task_run_name="plan", **LOCAL)
+def plan_translation(
+    source: Path,
+    target: str,
+    translators: Sequence[str],
+    chunk_size: int,
+    memory: Path | None,
+    source_language: str,
+    unit: Unit,
+    restarts: int,
+) -> Manifest:
+    """Find or make the job: the source read and checked, the memory imported."""
+    from tasks.llava.memory import import_memory
+    from tasks.llava.plan import plan
+    from tasks.llava.translate import VERSION
+
+    check_restarts(restarts)
+    root = DataRoot(Settings().data)
+    engines = [open_translator(name, source_language, target) for name in translators]
+    if not engines:
+        raise PermanentError("`translator` is empty. Name at least one.")
+    parameters: dict[str, Any] = {
+        "source_language": source_language,
+        "target": target,
+        "translators": list(translators),
+        "unit": unit,
+        "memory": None,
+    }
+    if memory is not None:
+        summary = import_memory(memory, _journal(root), root.journal, source_language, target)
+        parameters["memory"] = summary.digest
+        get_run_logger().info(
+            "Memory %s: %d turns, %d taken over, %d flagged and asked again, %d refused.",
+            memory,
+            summary.turns,
+            summary.taken,
+            summary.turns - summary.taken - summary.refused.total(),
+            summary.refused.total(),
+        )
+    versions = {"code": VERSION, "translators": ", ".join(engine.name for engine in engines)}
+    manifest = plan(source, root.jobs, chunk_size, parameters, versions)
+    get_run_logger().info("%s: %d rows, %d of them refused.", manifest.job, manifest.rows, manifest.rejected)
+    return manifest
+
+
+@task(task_run_name="{chunk.name}", **REMOTE)
+def translate_chunk(chunk: Chunk, manifest: Manifest) -> Path:
+    """Translate one chunk and put its file in place."""
+    from tasks.llava.translate import from_table, to_table, translate_rows
+
+    root, asked = DataRoot(Settings().data), manifest.parameters
+    source, target = asked["source_language"], asked["target"]
+    translated = translate_rows(
+        from_table(read_group(manifest.rows_path, CONVERSATIONS, chunk.number)),
+        [asker(name, source, target, root) for name in asked["translators"]],
+        job=manifest.job,
+        languages=(source, target),
+        unit=asked["unit"],
+        memory=_memory(asked["memory"], source, target, root),
+        again=_refused_before(manifest.aside(chunk)),
+    )
+    path = write_table(to_table(translated), manifest.path(chunk), TRANSLATIONS, {"job": manifest.job})
+    manifest.aside(chunk).unlink(missing_ok=True)
+    return path
+
+
+@task(task_run_name="collect", **LOCAL)
+def collect_translation(manifest: Manifest, name: str) -> Tables:
+    """Join the chunks into the tables that a user gets."""
+    from tasks.llava.collect import collect
+
+    tables = collect(manifest, DataRoot(Settings().data).tables, f"{name}-{manifest.parameters['target']}")
+    counts = tables.counts
+    get_run_logger().info(
+        "%s rows in, %s delivered, %s rejected: %s",
+        f"{counts.rows:,}",
+        f"{counts.delivered:,}",
+        f"{counts.rejected.total():,}",
+        tables.table,
+    )
+    return tables
+
+
+@task(task_run_name="report", **LOCAL)
+def report_translation(manifest: Manifest, tables: Tables) -> Path:
+    """Say what was made, as HTML with plots and as a Markdown artifact."""
+    from tasks.llava.memory import read_summary, summary_path
+    from tasks.llava.report import write_report
+
+    root, asked = DataRoot(Settings().data), manifest.parameters
+    memory = (
+        read_summary(summary_path(root.journal, asked["memory"], asked["source_language"], asked["target"]))
+        if asked["memory"]
+        else None
+    )
+    folder = root.reports / f"translate-{tables.table.stem}"
+    report = write_report(folder, manifest, tables, _journal(root).calls(manifest.job), memory)
+    shown(create_markdown_artifact, key=f"translate-{tables.table.stem}", markdown=report.markdown)
+    get_run_logger().info("Report: %s", report.html)
+    return report.html
+
+
+@contextmanager
+def working_on(manifest: Manifest) -> Iterator[None]:
+    """Hold the job's lock, and let go of the translators at the end."""
+    with only_run(manifest.folder):
+        try:
+            yield
+        finally:
+            with _opening:
+                while _askers:
+                    _askers.popitem()[1].close()
+
+
+_opening = threading.Lock()
+_askers: dict[tuple[str, str, str, Path], Asker] = {}
+_journals: dict[Path, Journal] = {}
+
+
+def asker(name: str, source: str, target: str, root: DataRoot) -> Asker:
+    """The process's one asker of a translator: its client, gate and answers under way serve all chunks in flight."""
+    key = (name, source, target, root.path)
+    journal = _journal(root)
+    with _opening:
+        if key not in _askers:
+            _askers[key] = Asker(open_translator(name, source, target), journal, source, target)
+        return _askers[key]
+
+
+def open_translator(name: str, source: str, target: str) -> Translator:
+    """Make a translator with its settings from the environment."""
+    module = module_of(name)
+    translator: Translator = module.open_translator(read_options(name, module.Options), source, target)
+    return translator
+
+
+def _journal(root: DataRoot) -> Journal:
+    path = root.journal / "answers.sqlite"
+    with _opening:
+        if path not in _journals:
+            _journals[path] = Journal(path)
+        return _journals[path]
+
+
+@lru_cache(maxsize=2)
+def _memory(digest: str | None, source: str, target: str, root: DataRoot) -> JournaledMemory | None:
+    """The imported memory of a job, with the lexicon learnt from it."""
+    from tasks.llava.lexicon import Lexicon
+    from tasks.llava.memory import JournaledMemory, read_summary, summary_path
+
+    if digest is None:
+        return None
+    lexicon = Lexicon.from_json(read_summary(summary_path(root.journal, digest, source, target)).lexicon)
+    return JournaledMemory(_journal(root), digest, source, target, lexicon)
+
+
+def _refused_before(aside: Path) -> frozenset[int]:
+    """Rows that the chunk's old file refused: `force` asks them again."""
+    if not aside.exists():
+        return frozenset()
+    old = read_table(aside, TRANSLATIONS, ["row", "error"]).to_pylist()
+    return frozenset(item["row"] for item in old if item["error"])

@@ -1,0 +1,172 @@
+"""A real Prefect server and process worker for one test, with everything that may die.
+
+>>> with LocalPrefect(tmp_path, TRASVASE_CHUNK_RETRIES="0") as local:
+...     local.deploy()
+...     local.start_worker()
+...     run = local.run("translate-llava/spanish", source=str(sample), translator="shouting")
+...     local.wait(run, "COMPLETED")
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from tasks.cli import local_prefect
+
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LocalPrefect(local_prefect.LocalPrefect):
+    """The product's own server and worker, in a folder of the test and on a free port.
+
+    Args:
+        folder: Where it keeps everything; its data root is ``folder / "data"``.
+        env: Environment for server, worker and flow runs on top of ours.
+    """
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        super().__init__(folder / "data", free_port(), env)
+
+    def __enter__(self) -> Self:
+        self.start_server()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.ours():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for process in self.ours():
+            process.wait(10)
+
+    def start_worker(self, pool: str = "cpu") -> None:
+        """Start the worker, also after it was killed."""
+        super().start_worker(pool)
+
+    def kill_worker(self, pool: str = "cpu") -> None:
+        """SIGKILL the worker alone; its flow runs go on."""
+        _kill(self.worker(pool).process())
+
+    def stop_worker(self, pool: str = "cpu") -> None:
+        """SIGTERM the worker, which ends its flow runs."""
+        self.worker(pool).stop()
+
+    def kill_server(self) -> None:
+        """SIGKILL the server; `start_server` brings it back."""
+        _kill(self.server.process())
+
+    def run(self, deployment: str, **parameters: Any) -> str:
+        """Ask for a run of ``flow/deployment``; its id."""
+        found = self.get(f"/deployments/name/{deployment}")
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.post(f"/deployments/{found['id']}/create_flow_run", body)["id"])
+
+    def retry(self, run_id: str) -> None:
+        """Press Retry in the UI: the exact call that it makes."""
+        state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+        self.post(f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+
+    def state(self, run_id: str) -> dict[str, Any]:
+        """State of a flow run now: type, name, message."""
+        state: dict[str, Any] = self.get(f"/flow_runs/{run_id}")["state"]
+        return state
+
+    def wait(self, run_id: str, *types: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until a flow run is in one of these states (any final one when none is named); that state."""
+        wanted = types or FINAL
+        until = time.monotonic() + seconds
+        state: dict[str, Any] = {}
+        while time.monotonic() < until:
+            with suppress(httpx.TransportError):  # a server that was killed
+                state = self.state(run_id)
+                if state["type"] in wanted:
+                    return state
+                if state["type"] in FINAL:
+                    break
+            time.sleep(0.2)
+        told = "\n".join(self.logs(run_id)[-30:])
+        raise AssertionError(f"{state.get('name')} ({state.get('message')}), not {wanted}. Its log:\n{told}")
+
+    def runs(self, deployment: str) -> list[dict[str, Any]]:
+        """Flow runs of a deployment, the first one first."""
+        found = self.get(f"/deployments/name/{deployment}")
+        wanted = {"deployments": {"id": {"any_": [found["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        runs: list[dict[str, Any]] = self.post("/flow_runs/filter", wanted)
+        return runs
+
+    def restart_of(self, run_id: str, seconds: float = 60) -> str:
+        """Wait for the run that the automation starts after a crash, with one restart more; its id."""
+        crashed = self.get(f"/flow_runs/{run_id}")
+        parameters = {**crashed["parameters"], "restarts": crashed["parameters"].get("restarts", 0) + 1}
+        wanted = {"deployments": {"id": {"any_": [crashed["deployment_id"]]}}}
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for run in self.post("/flow_runs/filter", wanted):
+                if run["parameters"] == parameters:
+                    return str(run["id"])
+            time.sleep(0.2)
+        raise AssertionError(f"no run of the same deployment with {parameters} after {seconds} s")
+
+    def task_runs(self, run_id: str) -> list[dict[str, Any]]:
+        """Task runs of a flow run. Their states reach the server late: count files instead where you can."""
+        wanted = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200}
+        runs: list[dict[str, Any]] = self.post("/task_runs/filter", wanted)
+        return runs
+
+    def logs(self, run_id: str) -> list[str]:
+        """Messages that a flow run has logged."""
+        return [line["message"] for line in self.log_lines(run_id, EPOCH)]
+
+    def wait_for_log(self, run_id: str, text: str, seconds: float = 60) -> str:
+        """Wait until a flow run has logged a message with this text; that message."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for message in self.logs(run_id):
+                if text in message:
+                    return message
+            time.sleep(0.2)
+        raise AssertionError(f"{text!r} was not logged in {seconds} s:\n" + "\n".join(self.logs(run_id)))
+
+    def flow_process(self, run_id: str, seconds: float = 30) -> psutil.Process:
+        """The process of a flow run; waits until it is there."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for process in self.ours():
+                with suppress(psutil.NoSuchProcess):
+                    if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:
+                        return process
+            time.sleep(0.1)
+        raise AssertionError(f"no process of flow run {run_id} after {seconds} s")
+
+    def ours(self) -> Iterator[psutil.Process]:
+        """Every process that has our server's home in its environment."""
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                alive = process.status() != psutil.STATUS_ZOMBIE
+                if alive and process.environ().get("PREFECT_HOME") == str(self.home):
+                    yield process
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _kill(process: psutil.Process | None) -> None:
+    assert process is not None, "it does not run"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)

@@ -1,0 +1,92 @@
+"""The journal keeps what was paid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tasks.remote.journal import Answer, Call, Journal, key_of
+from tasks.storage.errors import NotWritable, TornFile
+
+
+def test_an_answer_comes_back_under_what_was_asked(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "answers.sqlite")
+    journal.put({key_of("google", "bus"): Answer("autobús"), key_of("google", "x"): Answer(None, "refused")})
+
+    found = journal.get([key_of("google", "bus"), key_of("google", "x"), key_of("apertium", "bus")])
+
+    assert {
+        key_of("google", "bus"): Answer("autobús"),
+        key_of("google", "x"): Answer(None, "refused"),
+    } == found
+
+
+def test_the_parts_of_a_key_do_not_run_together() -> None:
+    assert key_of("a", "bc") != key_of("ab", "c")
+
+
+def test_more_keys_than_one_query_takes_are_found(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "answers.sqlite")
+    answers = {key_of(str(n)): Answer(str(n)) for n in range(1_201)}
+    journal.put(answers)
+
+    assert answers == journal.get(list(answers))
+
+
+def test_calls_are_kept_by_job(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "answers.sqlite")
+    mine = Call(2.0, "mine", "google/4.0.2", 3, 40, 0.2, "answered", 0.01)
+    other = Call(1.0, "other", "google/4.0.2", 1, 10, 0.1, "Throttled")
+    journal.put({}, [mine])
+    journal.put({}, [other])
+
+    assert [mine] == journal.calls("mine")
+    assert [other, mine] == journal.calls()
+
+
+def test_an_answer_survives_kill_9_right_after_it_was_stored(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    child = os.fork()
+    if child == 0:
+        Journal(path).put({key_of("bus"): Answer("autobús")})
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+    assert {key_of("bus"): Answer("autobús")} == Journal(path).get([key_of("bus")])
+
+
+def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    Journal(path).close()
+    children = []
+    for number in range(2):
+        child = os.fork()
+        if child == 0:
+            journal = Journal(path)
+            for n in range(200):
+                journal.put({key_of(str(number), str(n)): Answer("x")})
+            os._exit(0)
+        children.append(child)
+
+    assert [0, 0] == [os.waitpid(child, 0)[1] for child in children]
+    with sqlite3.connect(path) as db:
+        assert (400,) == db.execute("SELECT count(*) FROM answers").fetchone()
+
+
+def test_a_damaged_journal_is_named_with_the_next_step(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+
+    with pytest.raises(TornFile, match=r"answers\.sqlite is damaged: .*Move it away and retry"):
+        Journal(path)
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("a file")
+
+    with pytest.raises((NotWritable, FileExistsError), match="journal"):
+        Journal(tmp_path / "journal" / "answers.sqlite")
