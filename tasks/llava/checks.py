@@ -113,16 +113,17 @@ class Checks:
         if pair & _OTHER_STOPS:
             yield "end"
 
-    def grade(self, source: str, target: str) -> list[str]:
+    def grade(self, source: str, target: str, pairs: Sequence[tuple[str, str]] = ()) -> list[str]:
         """The codes of the findings, sorted, each once."""
-        return sorted({finding.code for finding in self.findings(source, target)})
+        return sorted({finding.code for finding in self.findings(source, target, pairs)})
 
-    def findings(self, source: str, target: str) -> list[Finding]:
+    def findings(self, source: str, target: str, pairs: Sequence[tuple[str, str]] = ()) -> list[Finding]:
         """All doubts about one turn, each with what was measured.
 
         Args:
             source: The turn's value.
             target: Its translation, special tokens in place.
+            pairs: Its sentences with their translations, where they are known; else both sides are cut and compared.
         """
         if "<" in source:
             source, target = TOKEN.sub("", source).strip(), TOKEN.sub("", target).strip()
@@ -132,12 +133,13 @@ class Checks:
             *_seams(source, target),
             *_end(source, target),
             *_quotes(source, target),
-            *self._compare_sentences(source, target),
+            *self._compare_sentences(source, target, pairs),
         ]
         return [finding for finding in found if finding.code not in self._off]
 
-    def _compare_sentences(self, source: str, target: str) -> Iterator[Finding]:
-        asked, given = sentences(source), sentences(target)
+    def _compare_sentences(self, source: str, target: str, pairs: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+        asked = [pair[0] for pair in pairs] or sentences(source)
+        given = [pair[1] for pair in pairs] or sentences(target)
         their_words = [words(text) for text in given]
         aligned = len(asked) == len(given)
         our_words = [words(text) for text in asked] if aligned else [words(source)] * len(given)

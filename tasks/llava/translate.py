@@ -21,13 +21,13 @@ import pyarrow as pa
 from tasks.llava.checks import Checks
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.lexicon import Lexicon
-from tasks.llava.segments import Span, Unit, cut, join, texts
-from tasks.llava.verify import verify_segment, verify_turn
+from tasks.llava.segments import Unit, cut, join, texts
+from tasks.llava.verify import verify_frame, verify_segment, verify_turn
 from tasks.remote.journal import REFUSED, Answer
 from tasks.storage.schemas import TRANSLATIONS
 
 VERSION = "1"  # of segments, verification and checks: a change that alters results makes new jobs
-LEARNT = 2_000  # sentences at most from which a chunk's words are learnt: all 5,000 cost 0.3 ms more per row
+LEARNT = 1_500  # sentences at most from which a chunk's words are learnt: all 5,000 cost 0.4 ms more per row
 KEPT = "kept"  # the translator of a turn in which nothing travels, such as "<image>" or "42"
 
 
@@ -115,7 +115,7 @@ def translate_rows(
     remembered = memory.recall(list(values)) if memory else {}
     for value, known in remembered.items():
         if memory and not known.flagged:
-            _settle(results[value], value, known.text, memory.name)
+            _settle(results[value], known.text, memory.name, verify_turn(value, known.text))
     for engine in engines:
         good: dict[str, dict[str, str]] = {value: {} for value in values}
         # As the chunk's unit says, then each sentence alone; what was refused before once more, when told to.
@@ -124,25 +124,25 @@ def translate_rows(
             if attempt == 1 and unit == "sentence":  # nothing to gain where the service refuses the very sentence
                 missing = [value for value in missing if results[value].failures[-1][1] != REFUSED]
             if missing:
-                spans = {value: cut(value, "sentence" if attempt else unit) for value in missing}
                 ask = partial(engine.ask, job=job, attempt=attempt, fresh=is_fresh)
-                _attempt(spans, results, good, engine.name, ask)
+                _attempt(missing, "sentence" if attempt else unit, results, good, engine.name, ask)
     for value, known in remembered.items():
         if memory and results[value].target is None:
-            _settle(results[value], value, known.text, memory.name)
+            _settle(results[value], known.text, memory.name, verify_turn(value, known.text))
     done = [(value, result, result.target) for value, result in results.items() if result.target is not None]
     # Without a memory the words are learnt from the chunk itself: no state, the same result on every machine.
-    sentences = [] if memory else [pair for _, result, _ in done for pair in result.sentences]
+    sentences = [pair for value, result, target in done if not memory for pair in result.sentences or [(value, target)]]
     lexicon = memory.lexicon if memory else Lexicon.learn(sentences[:: len(sentences) // LEARNT + 1])
     checks = Checks(*languages, lexicon)
     for value, result, target in done:
         if result.translator != KEPT:
-            result.codes = checks.grade(value, target)
+            result.codes = checks.grade(value, target, result.sentences)
     return [_row(row, [results[turn.value] for turn in row.turns]) for row in rows]
 
 
 def _attempt(
-    spans: Mapping[str, Sequence[Span]],
+    values: Sequence[str],
+    unit: Unit,
     results: Mapping[str, TurnResult],
     good: Mapping[str, dict[str, str]],
     translator: str,
@@ -151,12 +151,14 @@ def _attempt(
     """Ask what has no good answer yet, and take the turns that pass.
 
     Args:
-        spans: The turns that are open, cut.
+        values: The turns that are open.
+        unit: How they are cut.
         results: What becomes of each turn; written.
         good: For each turn the answers that may stand; written.
         translator: Who is asked.
         ask: How.
     """
+    spans = {value: cut(value, unit) for value in values}
     asked = {value: texts(cut_value) for value, cut_value in spans.items()}
     # A turn that fails as a whole, although each answer may stand, is asked again as a whole.
     wanted = {value: [text for text in some if text not in good[value]] or some for value, some in asked.items()}
@@ -174,13 +176,13 @@ def _attempt(
         if faults:
             results[value].failures.append((translator, next(iter(faults.values()))))
         else:
-            results[value].sentences = [(text, given[text]) for text in asked[value]]
-            _settle(results[value], value, join(cut_value, given), translator if asked[value] else KEPT)
+            results[value].sentences = [(text, given[text]) for text in asked[value]] if unit == "sentence" else []
+            target = join(cut_value, given)
+            _settle(results[value], target, translator if asked[value] else KEPT, verify_frame(value, target))
 
 
-def _settle(result: TurnResult, value: str, target: str, translator: str) -> None:
-    """Take a translation if it passes what must hold; else remember why not."""
-    codes = verify_turn(value, target)
+def _settle(result: TurnResult, target: str, translator: str, codes: Sequence[str]) -> None:
+    """Take a translation that has no fault; else remember the first one."""
     if codes:
         result.failures.append((translator, codes[0]))
     else:

@@ -36,13 +36,16 @@ def verify_turn(source: str, target: str) -> list[str]:
     Returns:
         The codes of ``HARD`` that apply, sorted; empty where the turn may stand.
     """
+    return sorted({*verify_frame(source, target), *(["echo"] if _has_echo(source, target) else [])})
+
+
+def verify_frame(source: str, target: str) -> list[str]:
+    """``verify_turn`` without the echo: for a turn whose every text has passed ``verify_segment``."""
     faults = set() if _frame(source) == _frame(target) else _frame_faults(source, target)
     if _is_lost(source, target):
         faults.add("empty")
     if _has_new_control(source, target):
         faults.add("control")
-    if _has_echo(source, target):
-        faults.add("echo")
     return sorted(faults)
 
 
