@@ -23,7 +23,7 @@ from typing import NamedTuple
 from tasks.storage.errors import DiskFull, NotWritable, TornFile, disk_error
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT, refusal TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT, refusal TEXT);
 CREATE TABLE IF NOT EXISTS calls (
     at REAL NOT NULL, job TEXT NOT NULL, service TEXT NOT NULL, texts INTEGER NOT NULL, chars INTEGER NOT NULL,
     seconds REAL NOT NULL, outcome TEXT NOT NULL, cost_usd REAL NOT NULL);
