@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -136,24 +136,27 @@ def _cpu(process: psutil.Process | None) -> float:
 
 
 def rows_of(parquet: Path | None, number: int) -> Iterator[dict[str, Any]]:
-    """Rows in LLaVA's format: real ones, or our sample again and again with other numbers in it."""
-    if parquet:
-        from tests.standin.recorded import rows_from_parquet
+    """Rows in LLaVA's format: real ones or our sample's; where there are too few, again with a number in each turn."""
+    for copy in count():
+        for row in _rows_once(parquet, number):
+            yield {**row, "conversations": [_numbered(turn, copy) for turn in row["conversations"]]}
+            number -= 1
+            if not number:
+                return
 
-        rows = (
-            {key: row[key] for key in ("id", "image", "conversations")}
-            for row in rows_from_parquet(parquet, number, spread=True)
-        )
-        yield from islice(rows, number)
+
+def _numbered(turn: dict[str, str], copy: int) -> dict[str, str]:
+    return {**turn, "value": f"{turn['value']} Copy {copy}."} if copy else turn
+
+
+def _rows_once(parquet: Path | None, number: int) -> Iterator[dict[str, Any]]:
+    if parquet is None:
+        yield from json.loads(SAMPLE.read_text())
         return
-    sample = json.loads(SAMPLE.read_text())
-    for n in range(number):
-        row = sample[n % len(sample)]
-        if n < len(sample):
-            yield row
-        else:
-            turns = [{**turn, "value": f"{turn['value']} Copy {n}."} for turn in row["conversations"]]
-            yield {**row, "conversations": turns}
+    from tests.standin.recorded import rows_from_parquet
+
+    for row in rows_from_parquet(parquet, number, spread=True):
+        yield {key: row[key] for key in ("id", "image", "conversations")}
 
 
 def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> Path:
