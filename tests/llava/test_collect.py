@@ -1,0 +1,147 @@
+"""Chunks into tables: every row once, delivered or rejected, and the same bytes whatever happened before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.llava.collect import CountsDiffer, collect
+from tasks.llava.plan import plan
+from tasks.llava.source import BadSource
+from tasks.storage.errors import PermanentError, TornFile
+from tasks.storage.schemas import LLAVA, LLAVA_REJECTED
+from tasks.storage.tables import read_table
+from tasks.translators.shouting import Options, open_translator
+from tests.walk import walk
+
+ROWS = [
+    {
+        "id": str(n),
+        "image": f"{n}.jpg",
+        "conversations": [
+            {"from": "human" if n != 3 else "nobody", "value": f"<image>\nWhat is number {n} doing here?"},
+            {"from": "gpt", "value": f"Number {n} is waiting for the bus."},
+        ],
+    }
+    for n in range(7)
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.json"
+    path.write_text(json.dumps(ROWS))
+    return path
+
+
+def _walk(source: Path, data: Path, chunk_size: int = 3) -> Any:
+    return walk(source, data, [open_translator(Options(), "en", "es")], chunk_size=chunk_size, threads=1)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 6, 7, 8])
+def test_every_row_is_there_once(source: Path, tmp_path: Path, chunk_size: int) -> None:
+    tables = _walk(source, tmp_path / "data", chunk_size)
+
+    assert [0, 1, 2, 4, 5, 6] == read_table(tables.table, LLAVA)["row"].to_pylist()
+    (rejected,) = read_table(tables.rejected, LLAVA_REJECTED).to_pylist()
+    assert (3, "unknown-role", ROWS[3]) == (rejected["row"], rejected["error"], json.loads(rejected["raw"]))
+    assert (7, 6, {"unknown-role": 1}) == (tables.counts.rows, tables.counts.delivered, tables.counts.rejected)
+    records = json.loads(tables.json.read_text())
+    assert ["<image>\nWHAT IS NUMBER 0 DOING HERE?", "NUMBER 0 IS WAITING FOR THE BUS."] == [
+        turn["value"] for turn in records[0]["conversations"]
+    ]
+
+
+def test_what_is_collected_is_left_alone(source: Path, tmp_path: Path) -> None:
+    tables = _walk(source, tmp_path / "data")
+    before = [path.stat().st_mtime_ns for path in (tables.table, tables.rejected, tables.json, tables.provenance)]
+    again = _walk(source, tmp_path / "data")
+
+    assert before == [path.stat().st_mtime_ns for path in (again.table, again.rejected, again.json, again.provenance)]
+    assert tables.counts == again.counts
+
+
+def test_tables_of_another_job_are_replaced(source: Path, tmp_path: Path) -> None:
+    _walk(source, tmp_path / "data")
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(ROWS[:2]))
+
+    assert 2 == _walk(other, tmp_path / "data").counts.delivered
+    assert 6 == _walk(source, tmp_path / "data").counts.delivered
+
+
+def test_the_provenance_names_job_source_and_hashes(source: Path, tmp_path: Path) -> None:
+    tables = _walk(source, tmp_path / "data")
+    provenance = json.loads(tables.provenance.read_text())
+    assert provenance["source"]["path"] == str(source)
+    assert set(provenance["files"]) == {"llava-es.parquet", "llava-es.rejected.parquet", "llava-es.json"}
+    assert provenance["versions"]["translators"] == "shouting/1"
+
+
+def test_a_chunk_with_a_row_too_few_stops_everything(source: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    _walk(source, data)
+    (folder,) = (data / "jobs").iterdir()
+    from tasks.chunks.manifest import read_manifest
+    from tasks.storage.schemas import TRANSLATIONS
+    from tasks.storage.tables import write_table
+
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    path = manifest.path(manifest.chunks()[1])
+    write_table(read_table(path, TRANSLATIONS).slice(1), path, TRANSLATIONS, {"job": manifest.job})
+    before = (data / "tables" / "llava-es.json").read_bytes()
+
+    with pytest.raises(CountsDiffer, match="7 rows went in, 5 came out and 1 were rejected"):
+        collect(manifest, data / "tables", "llava-es")
+    assert before == (data / "tables" / "llava-es.json").read_bytes()
+
+
+def test_a_torn_chunk_is_made_again(source: Path, tmp_path: Path) -> None:
+    tables = _walk(source, tmp_path / "data")
+    before = tables.table.read_bytes()
+    chunk = next((tmp_path / "data" / "jobs").glob("*/chunks/chunk-00001.parquet"))
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+
+    assert before == _walk(source, tmp_path / "data").table.read_bytes()
+
+
+def test_a_torn_plan_is_named(source: Path, tmp_path: Path) -> None:
+    _walk(source, tmp_path / "data")
+    folder = next((tmp_path / "data" / "jobs").iterdir())
+    (folder / "rows.parquet").write_bytes(b"PAR1")
+    (folder / "chunks" / "chunk-00001.parquet").unlink()
+
+    with pytest.raises(TornFile, match=r"rows\.parquet is not a whole Parquet file"):
+        _walk(source, tmp_path / "data")
+
+
+def test_a_source_without_one_good_row_makes_no_job(tmp_path: Path) -> None:
+    source = tmp_path / "source.json"
+    source.write_text(json.dumps([{"id": "1"}, {"id": "2"}]))
+    with pytest.raises(BadSource, match=r"none of the 2 rows can be used. The first one: Row 0 has no conversations."):
+        plan(source, tmp_path / "jobs", 500, {}, {})
+    assert not list((tmp_path / "jobs").rglob("manifest.json"))
+
+
+def test_a_chunk_size_below_one_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="`chunk_size` is 0; it must be at least 1 row"):
+        plan(source, tmp_path / "jobs", 0, {}, {})
+
+
+def test_one_edited_row_asks_only_its_new_text(source: Path, tmp_path: Path) -> None:
+    from tasks.remote.journal import Journal
+
+    _walk(source, tmp_path / "data")
+    rows = json.loads(json.dumps(ROWS))
+    rows[5]["conversations"][1]["value"] += " It is late."
+    edited = tmp_path / "edited.json"
+    edited.write_text(json.dumps(rows))
+
+    tables = _walk(edited, tmp_path / "data")
+
+    job = json.loads(tables.provenance.read_text())["job"]
+    assert [(1, 11)] == [(c.texts, c.chars) for c in Journal(tmp_path / "data/journal/answers.sqlite").calls(job)]
