@@ -12,6 +12,7 @@ SQLite in WAL mode with ``synchronous=FULL``: an answer that was used has been o
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -132,7 +133,8 @@ class Journal:
                 )
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
 
     def calls(self, job: str | None = None) -> list[Call]:
@@ -152,7 +154,9 @@ class Journal:
             yield
         except sqlite3.Error as error:
             kind = getattr(error, "sqlite_errorname", "")
-            if kind.startswith("SQLITE_FULL"):
+            # A full disk is also an I/O error: the shared-memory file of the WAL cannot grow.
+            full = kind.startswith("SQLITE_IOERR") and shutil.disk_usage(self.path.parent).free < 4 << 20
+            if full or kind.startswith("SQLITE_FULL"):
                 raise DiskFull(
                     f"No space left on the disk for the journal {self.path}. Free some space and retry: "
                     "answers so far are kept."
