@@ -19,7 +19,10 @@ ROWS = [
         "id": str(n),
         "conversations": [
             {"from": "human", "value": f"What is number {n} doing? {n * 7919}"},
-            {"from": "gpt", "value": " ".join(f"{word} {n * place % 9973}." for place, word in enumerate(["Bus"] * 40))},
+            {
+                "from": "gpt",
+                "value": " ".join(f"{word} {n * place % 9973}." for place, word in enumerate(["Bus"] * 40)),
+            },
         ],
     }
     for n in range(300)
@@ -56,7 +59,7 @@ def test_a_disk_that_fills_up_at_any_time_is_named_and_nothing_is_lost(
     small_disk: Path, source: Path, tmp_path: Path
 ) -> None:
     undisturbed = _walk(source, tmp_path / "undisturbed")
-    full = 0
+    told: list[str] = []
     for left in range(0, 2_200_000, 440_000):
         shutil.rmtree(small_disk / "data", ignore_errors=True)
         ballast = small_disk / "ballast"
@@ -64,12 +67,11 @@ def test_a_disk_that_fills_up_at_any_time_is_named_and_nothing_is_lost(
         try:
             _walk(source, small_disk / "data")
         except DiskFull as error:
-            full += 1
-            assert "No space left on the disk" in str(error)
-            assert "Free some space and retry" in str(error)
+            told.append(str(error))
         ballast.unlink()
         assert undisturbed == _walk(source, small_disk / "data"), f"with {left} bytes left"
-    assert full >= 3, "the disk never filled up"
+    assert len(told) >= 3, "the disk never filled up"
+    assert all("No space left on the disk" in text and "Free some space and retry" in text for text in told)
 
 
 def test_a_read_only_data_root_is_named(small_disk: Path, source: Path) -> None:

@@ -10,10 +10,10 @@ One row as it comes::
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """What one side said. The role is structure and never travels to a translator."""
 
     role: str

@@ -14,9 +14,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Unit = Literal["sentence", "line"]
 
@@ -51,8 +50,7 @@ _BEFORE_NUMBER = frozenset(
 _ZERO_WIDTH = re.compile("[\u200b\u2060\ufeff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A piece of a value.
 
     Args:
@@ -217,7 +215,7 @@ def tidy(answer: str) -> str:
 
 def without_zero_width(text: str) -> str:
     """Zero-width spaces and joiners of words mean nothing in a translation."""
-    return _ZERO_WIDTH.sub("", text)
+    return _ZERO_WIDTH.sub("", text) if "\u200b" in text or "\u2060" in text or "\ufeff" in text else text
 
 
 def join(spans: Sequence[Span], answers: Mapping[str, str]) -> str:
