@@ -1,0 +1,47 @@
+"""What the documents show works."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from tasks.translators import names
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_translator_shown_to_contributors_translates() -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[0]
+    module = ModuleType("reversing")
+    sys.modules["reversing"] = module  # pydantic looks there for the names in annotations
+    try:
+        exec(compile(code, "CONTRIBUTING.md", "exec"), vars(module))  # our own document
+        translator = module.open_translator(module.Options(suffix="!"), "en", "es")
+        assert ["bus a!", "red is it!"] == asyncio.run(translator.translate(["a bus", "it is red"]))
+    finally:
+        del sys.modules["reversing"]
+
+
+def test_every_translator_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [] == [name for name in names() if f"| `{name}` |" not in readme]
+
+
+def test_every_file_that_the_documents_name_is_there() -> None:
+    named = {
+        path
+        for document in ("README.md", "CONTRIBUTING.md", "docs/recovery.md", "docs/decisions.md")
+        for path in re.findall(r"`((?:flows|tasks|tests|docs|data/samples)/[\w./-]+)`", (ROOT / document).read_text())
+    }
+    invented = {"tasks/translators/reversing.py"}
+    assert [] == sorted(path for path in named - invented if not (ROOT / path).exists())
+
+
+def test_recovery_s_number_of_restarts_is_the_flow_s() -> None:
+    from tasks.plan import MAX_RESTARTS
+
+    assert MAX_RESTARTS == 3
+    assert "at most three times" in (ROOT / "docs" / "recovery.md").read_text()
