@@ -4,8 +4,8 @@
     python -m bench.translate --parquet PATH           real rows, such as the published translation
     python -m bench.translate --only speed changes     some of the parts
 
-Parts: ``speed`` (150 ms a request), ``cpu`` (no latency, whole flow), ``memory`` (10,000 and 157,712 rows), ``changes``
-(kill, rerun, edits, a row that always fails), ``resume`` (315 of 316 chunks done).
+Parts: ``speed`` (150 ms a request), ``cpu`` (no latency, whole flow), ``changes`` (kill, rerun, edits, a row that always
+fails), ``full`` (157,712 rows: memory, and a resume of 315 of 316 chunks).
 
 The stand-in answers from recordings, in its own process. Whole flow means: Prefect's server in its own process, the flow
 in a new Python process, from its start to its end. CPU is user + system of the flow's process alone; the server's and the
@@ -266,34 +266,22 @@ def cpu(folder: Path, parquet: Path | None) -> None:
     print(f"\nEach further row: {marginal:.2f} ms.")
 
 
-def memory(folder: Path, parquet: Path | None) -> None:
-    """Peak memory of the flow's process at 10,000 and at all rows."""
-    lines: list[list[object]] = []
+def full(folder: Path, parquet: Path | None) -> None:
+    """All rows: peak memory against 10,000 rows, and what a resume of all chunks but one costs."""
+    sizes: list[list[object]] = []
     with _bench(folder, parquet, 0, light=True) as bench:
         for number in (10_000, REAL_ROWS):
-            source = write_rows(bench.folder / f"memory-{number}.json", rows_of(parquet, number))
-            run = bench.flow(source, f"memory-{number}")
-            lines.append([number, source.stat().st_size / 1e6, run.memory, 1000 * run.cpu / number, number / run.wall])
-    table("Memory, whole flow", ["rows", "source MB", "peak MB", "CPU ms per row", "rows/s"], lines)
-
-
-def resume(folder: Path, parquet: Path | None) -> None:
-    """All chunks of all rows done but one."""
-    with _bench(folder, parquet, 0, light=True) as bench:
-        source = write_rows(bench.folder / "resume.json", rows_of(parquet, REAL_ROWS))
-        bench.flow(source, "resume")
-        (chunk,) = (bench.folder / "resume" / "jobs").glob("*/chunks/chunk-00100.parquet")
+            source = write_rows(bench.folder / f"full-{number}.json", rows_of(parquet, number))
+            run = bench.flow(source, f"full-{number}")
+            megabytes = source.stat().st_size / 1e6
+            sizes.append([number, megabytes, run.memory, 1000 * run.cpu / number, run.server_cpu, number / run.wall])
+        (chunk,) = (bench.folder / f"full-{REAL_ROWS}" / "jobs").glob("*/chunks/chunk-00100.parquet")
         chunk.unlink()
-        run = bench.flow(source, "resume")
-        again = bench.flow(source, "resume")
-    table(
-        "Resume, 315 of 316 chunks done",
-        ["run", "seconds", "CPU s", "requests"],
-        [
-            ["one chunk missing", run.wall, run.cpu, run.requests],
-            ["nothing missing", again.wall, again.cpu, again.requests],
-        ],
-    )
+        runs = {what: bench.flow(source, f"full-{REAL_ROWS}") for what in ("one chunk missing", "nothing missing")}
+    head = ["rows", "source MB", "peak MB", "CPU ms per row", "CPU s of the Prefect server", "rows/s"]
+    table("All rows, no latency, whole flow", head, sizes)
+    lines = [[what, run.wall, run.cpu, run.requests] for what, run in runs.items()]
+    table("Resume, 315 of 316 chunks done", ["run", "seconds", "CPU s", "requests"], lines)
 
 
 def changes(folder: Path, parquet: Path | None) -> None:
@@ -344,8 +332,7 @@ PARTS: dict[str, Callable[[Path, Path | None], None]] = {
     "speed": speed,
     "cpu": cpu,
     "changes": changes,
-    "memory": memory,
-    "resume": resume,
+    "full": full,
 }
 
 

@@ -4,7 +4,7 @@ What a user sets, with the value it has when nothing is set::
 
     TRASVASE_DATA=data             the data root
     TRASVASE_PORT=4200             the local server's port
-    TRASVASE_CHUNK_THREADS=4       chunks in flight in one flow run
+    TRASVASE_CHUNK_THREADS=2       chunks in flight in one flow run
     TRASVASE_CHUNK_RETRIES=3       how often a chunk is tried again after an error that may pass
     TRASVASE_CHUNK_RETRY_SECONDS=30  the first pause before that
     TRASVASE_GOOGLE_URL=...        a field of a translator's ``Options``: TRASVASE_<TRANSLATOR>_<FIELD>
@@ -45,7 +45,7 @@ class Settings(BaseSettings):
 
     data: Path = CHECKOUT / "data"
     port: int = Field(default=4200, ge=1, le=65535)
-    chunk_threads: int = Field(default=4, ge=1, le=256)
+    chunk_threads: int = Field(default=2, ge=1, le=256)
     chunk_retries: int = Field(default=3, ge=0, le=50)
     chunk_retry_seconds: float = Field(default=30, ge=0, le=3600)
 

@@ -53,7 +53,7 @@ def test_background_is_idempotent_guards_its_port_and_stop_leaves_nothing(
 
     changed = subprocess.run(
         _typed("--background"),
-        env={**local.env, "TRASVASE_CHUNK_THREADS": "2"},
+        env={**local.env, "TRASVASE_CHUNK_THREADS": "3"},
         capture_output=True,
         text=True,
         check=True,
