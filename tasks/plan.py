@@ -80,9 +80,9 @@ def run_chunks(
     first_time = restarts == 0 and (runtime.flow_run.run_count or 1) == 1
     if force and first_time:
         manifest.set_aside(numbers)
-    pending = manifest.pending(schema, numbers)
-    logger.info("%s: %d chunks to do, %d done.", manifest.job, len(pending), len(manifest.chunks()) - len(pending))
-    progress = _Progress(manifest, pending)
+    chosen, pending = manifest.chosen(numbers), manifest.pending(schema, numbers)
+    logger.info("%s: %d chunks to do, %d done.", manifest.job, len(pending), len(chosen) - len(pending))
+    progress = _Progress(manifest.job, chosen, pending)
     settings = Settings()
     patient = task.with_options(
         retries=settings.chunk_retries, retry_delay_seconds=exponential_backoff(settings.chunk_retry_seconds)
@@ -123,19 +123,19 @@ def _report_failures(manifest: Manifest, failed: dict[str, str]) -> None:
 class _Progress:
     """Rows, rate and time left, in the log and as a progress artifact."""
 
-    def __init__(self, manifest: Manifest, pending: Sequence[Chunk]) -> None:
+    def __init__(self, job: str, chosen: Sequence[Chunk], pending: Sequence[Chunk]) -> None:
         self._logger = get_run_logger()
         self._started = time.monotonic()
-        self._rows = manifest.rows
+        self._rows = sum(chunk.stop - chunk.start for chunk in chosen)
         self._here = 0
-        self._before = manifest.rows - sum(chunk.stop - chunk.start for chunk in pending)
+        self._before = self._rows - sum(chunk.stop - chunk.start for chunk in pending)
         self._artifact: UUID | None = None
         if pending:
             self._artifact = shown(
                 create_progress_artifact,
                 progress=100 * self._before / max(self._rows, 1),
                 key="progress",
-                description=f"{manifest.job}: {self._rows:,} rows",
+                description=f"{job}: {self._rows:,} rows",
             )
 
     def done(self, chunk: Chunk) -> None:

@@ -128,6 +128,7 @@ def translate_rows(
                 _attempt(missing, "sentence" if attempt else unit, results, good, engine.name, ask)
     for value, known in remembered.items():
         if memory and results[value].target is None:
+            results[value].sentences = []
             _settle(results[value], known.text, memory.name, verify_turn(value, known.text))
     done = [(value, result, result.target) for value, result in results.items() if result.target is not None]
     # Without a memory the words are learnt from the chunk itself: no state, the same result on every machine.
