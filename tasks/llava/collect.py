@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.chunks.manifest import Manifest
+from tasks.chunks.manifest import Chunk, Manifest
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256, whole_file, write_bytes
 from tasks.storage.schemas import LLAVA, LLAVA_REJECTED, TRANSLATIONS
@@ -93,7 +95,11 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
     counts = _already(paths, stamp)
     if counts is None:
         counts = _write(manifest, paths)
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths[:3]}
+        with ThreadPoolExecutor(2) as pool:
+            hashes = list(pool.map(sha256, paths[:3]))
+        sizes = [path.stat().st_size for path in paths[:3]]
+        named = zip(paths[:3], sizes, hashes, strict=True)
+        files = {path.name: {"bytes": size, "sha256": digest} for path, size, digest in named}
         provenance = {
             "job": manifest.job,
             "source": asdict(manifest.source),
@@ -139,17 +145,18 @@ def _write(manifest: Manifest, paths: list[Path]) -> Counts:
         unread = read_table(manifest.rejected_path, LLAVA_REJECTED)
         counts.rejected.update(unread["error"].to_pylist())
         separator = b"[\n"
-        for chunk in manifest.chunks():
-            rows = read_table(manifest.path(chunk), TRANSLATIONS)
-            delivered = rows.filter(pc.is_null(rows["error"]))
-            refused = rows.filter(pc.is_valid(rows["error"]))
+        for chunk, rows in _read_ahead(manifest):
+            delivered, refused = _parted(rows)
             good.write_table(delivered.select(LLAVA.columns.names).cast(LLAVA.columns))
             raw = pa.nulls(refused.num_rows, pa.string())
             failed = refused.append_column("raw", raw).select(LLAVA_REJECTED.columns.names).cast(LLAVA_REJECTED.columns)
             here = pc.and_(pc.greater_equal(unread["row"], chunk.start), pc.less(unread["row"], chunk.stop))
-            bad.write_table(pa.concat_tables([unread.filter(here).cast(failed.schema), failed]).sort_by("row"))
+            rejected = pa.concat_tables([unread.filter(here).cast(failed.schema), failed])
+            if rejected.num_rows:
+                bad.write_table(rejected.sort_by("row"))
             if delivered.num_rows:
-                text.write(separator + ",\n".join(delivered["record"].to_pylist()).encode())
+                text.write(separator)
+                text.write(_joined(delivered["record"], ",\n"))
                 separator = b",\n"
             _count(counts, delivered, refused)
         text.write(b"\n]\n" if separator == b",\n" else b"[]\n")
@@ -160,6 +167,32 @@ def _write(manifest: Manifest, paths: list[Path]) -> Counts:
                 f"{counts.rejected.total()} were rejected. Nothing was written. Move {manifest.folder} away and run again."
             )
     return counts
+
+
+def _read_ahead(manifest: Manifest) -> Iterator[tuple[Chunk, pa.Table]]:
+    """The chunks' tables in order; the next one is read while one is written, on another core."""
+    chunks = manifest.chunks()
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(read_table, manifest.path(chunks[0]), TRANSLATIONS)
+        for number, chunk in enumerate(chunks):
+            rows = following.result()
+            if number + 1 < len(chunks):
+                following = reader.submit(read_table, manifest.path(chunks[number + 1]), TRANSLATIONS)
+            yield chunk, rows
+
+
+def _parted(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Delivered rows and refused ones; mostly there are none of these, and nothing has to be copied."""
+    if rows["error"].null_count == rows.num_rows:
+        return rows, rows.slice(0, 0)
+    return rows.filter(pc.is_null(rows["error"])), rows.filter(pc.is_valid(rows["error"]))
+
+
+def _joined(texts: pa.ChunkedArray, separator: str) -> pa.Buffer:
+    """The texts as one piece of UTF-8, without a Python object for each."""
+    values = texts.combine_chunks()
+    whole = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+    return pc.binary_join(whole, separator)[0].as_buffer()
 
 
 def _count(counts: Counts, delivered: pa.Table, refused: pa.Table) -> None:
