@@ -40,7 +40,7 @@ def table_writer(path: Path, schema: TableSchema, origin: Mapping[str, Any]) -> 
     columns = schema.columns.with_metadata(metadata)
     with (
         whole_file(path) as file,
-        pq.ParquetWriter(file, columns, compression="zstd", write_page_checksum=True, write_statistics=False) as writer,
+        pq.ParquetWriter(file, columns, compression="zstd", write_page_checksum=True) as writer,
     ):
         yield writer
 
