@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 from pydantic import BaseModel, Field
@@ -198,14 +197,6 @@ def align(texts: Sequence[str], segments: Sequence[Sequence[Any]]) -> list[str]:
     return answers
 
 
-_TO_QUOTE = re.compile(rb"[^A-Za-z0-9_.~ -]")
-
-
-def _quoted(text: str) -> str:
-    """``urllib.parse.quote_plus``, eight times as fast on prose."""
-    return _TO_QUOTE.sub(lambda byte: b"%%%02X" % ord(byte[0]), text.encode()).replace(b" ", b"+").decode()
-
-
 def _one_line(translated: str) -> str:
     """A text is one line; a line break that the service put into it is a space."""
     return " ".join(line.strip() for line in translated.split("\n")).strip()
@@ -217,7 +208,7 @@ def _seconds(header: str | None) -> float | None:
 
 
 class _Client:
-    """What googletrans asks of httpx, with the query past its URL class, which reads a packed one four times (4 ms)."""
+    """What googletrans asks of httpx, with the query past its URL class, which reads it character by character."""
 
     def __init__(self, base: str, judge: Callable[[httpx.Response], Awaitable[None]], **options: Any) -> None:
         self._base = httpx.URL(base)
@@ -227,8 +218,7 @@ class _Client:
         """Send a request for the path of ``url`` to the base URL."""
         path = self._base.path.rstrip("/") + urlsplit(url).path
         # One more word from httpx: https://www.python-httpx.org/advanced/extensions/#target
-        query = "&".join(f"{name}={_quoted(str(value))}" for name, value in params.items())
-        target = f"{path}?{query}".encode()
+        target = f"{path}?{urlencode(params, doseq=True)}".encode()
         return await self._http.get(self._base, extensions={"target": target})
 
     async def aclose(self) -> None:

@@ -53,7 +53,7 @@ _UNQUOTED = (string.ascii_letters + string.digits + "_.-~ ").encode()  # a space
 
 
 def encoded_bytes(text: str) -> int:
-    """Bytes of a text once percent-encoded: what ``len(quote_plus(text))`` says, 20 times as fast."""
+    """Bytes of a text once percent-encoded: what ``len(quote_plus(text))`` says, 15 times as fast on a sentence."""
     data = text.encode()
     return len(data) + 2 * len(data.translate(None, _UNQUOTED))
 
