@@ -23,7 +23,7 @@ SAMPLE = ROOT / "data" / "samples" / "llava_sample.json"
 REAL = ROOT.parent / "shared" / "data" / "llava_instruct_en_es.parquet"
 
 FAULTS: dict[str, Any] = {
-    "p429": 0.01,
+    "p429": 0.03,
     "burst": 5,
     "retry_after": "1",
     "p503": 0.03,
@@ -78,7 +78,7 @@ def test_every_fault_together_changes_nothing(tmp_path: Path) -> None:
     with GoogleStandIn() as standin:
         quiet = walk(source, tmp_path / "quiet", [_google(standin)], chunk_size=100)
     with GoogleStandIn(**FAULTS) as standin:
-        stormy = walk(source, tmp_path / "stormy", [_google(standin, timeout_seconds=1.5)], chunk_size=100, retries=5)
+        stormy = walk(source, tmp_path / "stormy", [_google(standin, timeout_seconds=1.5)], chunk_size=100, retries=10)
         faults = standin.stats()["faults"]
 
     assert 6 <= len(faults), "the storm was too mild to show anything"
@@ -114,8 +114,8 @@ def test_1500_real_rows_under_every_fault_together(tmp_path: Path) -> None:
     source.write_text(json.dumps(rows))
     with GoogleStandIn(parquet=REAL, rows=1_500, spread=True) as standin:
         quiet = walk(source, tmp_path / "quiet", [_google(standin)])
-        standin.switch(**FAULTS)
-        stormy = walk(source, tmp_path / "stormy", [_google(standin, timeout_seconds=1.5)], retries=5)
+        standin.switch(**{**FAULTS, "p429": 0.01})  # at 3 % it obeys Retry-After for three minutes
+        stormy = walk(source, tmp_path / "stormy", [_google(standin, timeout_seconds=1.5)], retries=10)
 
     assert 0 == stormy.counts.rejected.total()
     assert read_table(quiet.table, LLAVA).equals(read_table(stormy.table, LLAVA))
