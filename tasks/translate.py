@@ -22,8 +22,8 @@ from tasks.remote.journal import Journal
 from tasks.settings import Settings, read_options
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import CONVERSATIONS, TRANSLATIONS
-from tasks.storage.tables import read_group, read_table, write_table
+from tasks.storage.schemas import CONVERSATIONS
+from tasks.storage.tables import read_group
 from tasks.translators import module_of
 from tasks.translators.packing import Asker
 from tasks.translators.protocol import Translator
@@ -80,7 +80,8 @@ def plan_translation(
 @task(task_run_name="{chunk.name}", **REMOTE)
 def translate_chunk(chunk: Chunk, manifest: Manifest) -> Path:
     """Translate one chunk and put its file in place."""
-    from tasks.llava.translate import from_table, to_table, translate_rows
+    from tasks.llava.chunk import write_chunk
+    from tasks.llava.translate import from_table, translate_rows
 
     root, asked = DataRoot(Settings().data), manifest.parameters
     source, target = asked["source_language"], asked["target"]
@@ -93,7 +94,7 @@ def translate_chunk(chunk: Chunk, manifest: Manifest) -> Path:
         memory=_memory(asked["memory"], source, target, root),
         again=_refused_before(manifest.aside(chunk)),
     )
-    path = write_table(to_table(translated), manifest.path(chunk), TRANSLATIONS, {"job": manifest.job})
+    path = write_chunk(translated, manifest.path(chunk), manifest.job)
     manifest.aside(chunk).unlink(missing_ok=True)
     return path
 
@@ -190,7 +191,9 @@ def _memory(digest: str | None, source: str, target: str, root: DataRoot) -> Jou
 
 def _refused_before(aside: Path) -> frozenset[int]:
     """Rows that the chunk's old file refused: `force` asks them again."""
+    from tasks.llava.chunk import read_chunk
+
     if not aside.exists():
         return frozenset()
-    old = read_table(aside, TRANSLATIONS, ["row", "error"]).to_pylist()
+    old = read_chunk(aside, ["row", "error"]).to_pylist()
     return frozenset(item["row"] for item in old if item["error"])

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk
+from tasks.llava.chunk import write_chunk
 from tasks.llava.collect import Tables, collect
 from tasks.llava.plan import plan
 from tasks.llava.report import write_report
-from tasks.llava.translate import VERSION, from_table, to_table, translate_rows
+from tasks.llava.translate import VERSION, from_table, translate_rows
 from tasks.remote.journal import Journal
 from tasks.storage.errors import TransientError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import CONVERSATIONS, TRANSLATIONS
-from tasks.storage.tables import read_group, write_table
+from tasks.storage.tables import read_group
 from tasks.translators.packing import Asker
 from tasks.translators.protocol import Translator
 
@@ -46,7 +47,7 @@ def walk(
                 if attempt == retries:
                     raise
             else:
-                write_table(to_table(translated), manifest.path(chunk), TRANSLATIONS, {"job": manifest.job})
+                write_chunk(translated, manifest.path(chunk), manifest.job)
                 return
 
     try:

@@ -119,13 +119,14 @@ class Manifest:
         return [chunks[n] for n in sorted(set(numbers))]
 
     def done(self, chunk: Chunk, schema: TableSchema) -> bool:
-        """Whether the chunk's file is there, whole, and of this job.
+        """Whether the chunk's file is there, whole, of this job, and laid out as today.
 
-        A torn or foreign file counts as missing and is written anew.
+        Any other file counts as missing and is written anew.
         """
         try:
             with open_table(self.path(chunk), schema) as file:
-                return origin(file).get("job") == self.job
+                made = origin(file)
+            return (made.get("job"), made.get("schema")) == (self.job, schema.name)
         except (FileNotFoundError, TornFile, ForeignTable):
             return False
 

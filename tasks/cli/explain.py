@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.llava.checks import SOFT, Checks
+from tasks.llava.chunk import read_chunk
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.lexicon import Lexicon
 from tasks.llava.memory import JournaledMemory, read_summary, summary_path
@@ -177,7 +178,7 @@ def explain(manifest: Manifest, row: int) -> Story:
     conversation = next(each for each in from_table(group) if each.row == row)
     story.id, story.image = conversation.id, conversation.image
     done = manifest.done(chunk, TRANSLATIONS)
-    items = read_table(manifest.path(chunk), TRANSLATIONS).to_pylist() if done else []
+    items = read_chunk(manifest.path(chunk)).to_pylist() if done else []
     stored = next((item for item in items if item["row"] == row), None)
     if stored:
         story.outcome = "rejected" if stored["error"] else "delivered"

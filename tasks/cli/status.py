@@ -16,12 +16,12 @@ from pathlib import Path
 
 from tasks.chunks.manifest import Chunk, Manifest, read_manifest
 from tasks.cli.terminal import table, utc
+from tasks.llava.chunk import read_counts
 from tasks.remote.journal import Call, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import TRANSLATIONS
-from tasks.storage.tables import open_table
 
 CHUNKS = {"translate-llava": TRANSLATIONS}  # the shape of a chunk, by kind of job
 _NAMED = 20  # chunks named in one line
@@ -173,22 +173,13 @@ def _add(status: JobStatus, chunk: Chunk, manifest: Manifest) -> None:
     schema, path = CHUNKS[manifest.kind], manifest.path(chunk)
     if manifest.done(chunk, schema):
         status.done += 1
-        status.rejected += _refused(path)
+        status.rejected += read_counts(path).rejected.total()
         return
     status.missing.append(chunk.name)
     if path.exists():
         status.damaged.append(chunk.name)
     elif manifest.aside(chunk).exists():
         status.aside.append(chunk.name)
-
-
-def _refused(path: Path) -> int:
-    """Rows of a chunk with an error, from the footer."""
-    with open_table(path, TRANSLATIONS) as file:
-        metadata = file.metadata
-        at = next(n for n in range(metadata.num_columns) if metadata.schema.column(n).path == "error")
-        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-        return sum(group.num_rows - group.column(at).statistics.null_count for group in groups if group.num_rows)
 
 
 def _chosen(name: str, folders: Sequence[Path], root: DataRoot) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
 from tasks.llava.checks import SOFT
+from tasks.llava.chunk import read_chunk
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.translate import Translated, TurnResult, record
 from tasks.llava.verify import verify_turn
@@ -432,7 +433,7 @@ def _same_source(manifest: Manifest, chunks: Sequence[Chunk]) -> Check:
     columns = CONVERSATIONS.columns.names
     for chunk in chunks:
         rows = read_group(manifest.rows_path, CONVERSATIONS, chunk.number)
-        translated = read_table(manifest.path(chunk), TRANSLATIONS, columns)
+        translated = read_chunk(manifest.path(chunk), columns)
         if not translated.select(columns).equals(rows):
             check.find(
                 "chunk",

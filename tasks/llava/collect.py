@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -25,45 +25,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.chunks.manifest import Chunk, Manifest
+from tasks.llava.chunk import read_counts
+from tasks.llava.counts import Counts
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256, whole_file, write_bytes
+from tasks.storage.pour import table_pourer
 from tasks.storage.schemas import LLAVA, LLAVA_REJECTED, TRANSLATIONS
-from tasks.storage.tables import read_table, table_writer
+from tasks.storage.tables import read_group, read_table, table_writer
 
-RATIO_BINS = [round(0.4 + 0.05 * n, 2) for n in range(37)]  # 0.40 … 2.20
+_NAMED = 5  # rows that a message names
 
 
 class CountsDiffer(PermanentError):
     """Rows in are not rows out plus rows rejected."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a job's tables hold.
-
-    Args:
-        rows: Rows in the source.
-        delivered: Rows in the table.
-        rejected: Rows refused, by reason code.
-        turns: Turns delivered.
-        translators: Turns by translator.
-        checks: Turns by soft code.
-        flagged_rows: Delivered rows with at least one soft code.
-        ratios: Turns by length ratio (target + 5) / (source + 5), in ``RATIO_BINS``; the ends take what lies beyond.
-        source_chars: Characters of the delivered rows' source turns.
-        target_chars: Characters of their translations.
-    """
-
-    rows: int = 0
-    delivered: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    turns: int = 0
-    translators: Counter[str] = field(default_factory=Counter)
-    checks: Counter[str] = field(default_factory=Counter)
-    flagged_rows: int = 0
-    ratios: list[int] = field(default_factory=lambda: [0] * (len(RATIO_BINS) - 1))
-    source_chars: int = 0
-    target_chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +79,7 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
             "source": asdict(manifest.source),
             "parameters": dict(manifest.parameters),
             "versions": dict(manifest.versions),
-            "counts": {item.name: getattr(counts, item.name) for item in fields(counts)},  # asdict breaks a Counter
+            "counts": counts.plain(),
             "files": files,
             "chunks": stamp,
         }
@@ -126,66 +100,60 @@ def _already(paths: list[Path], stamp: str) -> Counts | None:
         same = provenance["chunks"] == stamp and all(
             path.stat().st_size == provenance["files"][path.name]["bytes"] for path in paths[:3]
         )
-        stored = provenance["counts"]
-        return Counts(**{**stored, **{key: Counter(stored[key]) for key in _COUNTERS}}) if same else None
+        return Counts.from_plain(provenance["counts"]) if same else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
-_COUNTERS = ("rejected", "translators", "checks")
-
-
-def _write(manifest: Manifest, paths: list[Path]) -> Counts:
+def _write(manifest: Manifest, paths: Sequence[Path]) -> Counts:
     counts = Counts(rows=manifest.rows)
     origin = {"job": manifest.job, "source_sha256": manifest.source.sha256}
     with ExitStack() as stack:
-        good = stack.enter_context(table_writer(paths[0], LLAVA, origin))
+        good = stack.enter_context(table_pourer(paths[0], LLAVA, origin))
         bad = stack.enter_context(table_writer(paths[1], LLAVA_REJECTED, origin))
         text = stack.enter_context(whole_file(paths[2]))
-        unread = read_table(manifest.rejected_path, LLAVA_REJECTED)
-        counts.rejected.update(unread["error"].to_pylist())
-        separator = b"[\n"
-        for chunk, rows in _read_ahead(manifest):
-            delivered, refused = _parted(rows)
-            good.write_table(delivered.select(LLAVA.columns.names).cast(LLAVA.columns))
-            raw = pa.nulls(refused.num_rows, pa.string())
-            failed = refused.append_column("raw", raw).select(LLAVA_REJECTED.columns.names).cast(LLAVA_REJECTED.columns)
-            here = pc.and_(pc.greater_equal(unread["row"], chunk.start), pc.less(unread["row"], chunk.stop))
-            rejected = pa.concat_tables([unread.filter(here).cast(failed.schema), failed])
-            if rejected.num_rows:
-                bad.write_table(rejected.sort_by("row"))
-            if delivered.num_rows:
-                text.write(separator)
-                text.write(_joined(delivered["record"], ",\n"))
-                separator = b",\n"
-            _count(counts, delivered, refused)
-        text.write(b"\n]\n" if separator == b",\n" else b"[]\n")
-        total = counts.delivered + counts.rejected.total()
-        if total != manifest.rows:
-            raise CountsDiffer(
-                f"{manifest.job}: {manifest.rows} rows went in, {counts.delivered} came out and "
-                f"{counts.rejected.total()} were rejected. Nothing was written. Move {manifest.folder} away and run again."
-            )
+        here = [(chunk, manifest.path(chunk), read_counts(manifest.path(chunk))) for chunk in manifest.chunks()]
+        with ThreadPoolExecutor(1) as beside:
+            writing = beside.submit(_write_json, [path for _, path, some in here if some.delivered], text)
+            unread = read_table(manifest.rejected_path, LLAVA_REJECTED).cast(LLAVA_REJECTED.columns)  # in order of rows
+            counts.rejected.update(unread["error"].to_pylist())
+            rows: list[NDArray[np.int64]] = []
+            for chunk, path, some in here:
+                if some.delivered:
+                    good.pour(path, TRANSLATIONS, 0)
+                refused = _refused(chunk, path, some, unread)
+                if refused.num_rows:
+                    bad.write_table(refused)
+                    rows.append(refused["row"].to_numpy())
+                counts.add(some)
+            _check_rows(manifest, counts, np.concatenate([*rows, *writing.result()]))
     return counts
 
 
-def _read_ahead(manifest: Manifest) -> Iterator[tuple[Chunk, pa.Table]]:
-    """The chunks' tables in order; the next one is read while one is written, on another core."""
-    chunks = manifest.chunks()
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(read_table, manifest.path(chunks[0]), TRANSLATIONS)
-        for number, chunk in enumerate(chunks):
-            rows = following.result()
-            if number + 1 < len(chunks):
-                following = reader.submit(read_table, manifest.path(chunks[number + 1]), TRANSLATIONS)
-            yield chunk, rows
+def _refused(chunk: Chunk, path: Path, counts: Counts, unread: pa.Table) -> pa.Table:
+    """A chunk's rejected rows: those that could not be read, and those without a good translation."""
+    start, stop = np.searchsorted(unread["row"], (chunk.start, chunk.stop))
+    inside = unread.slice(start, stop - start)
+    if not counts.rejected:
+        return inside
+    failed = read_group(path, TRANSLATIONS, 1 if counts.delivered else 0)
+    failed = failed.append_column("raw", pa.nulls(failed.num_rows, pa.string()))
+    failed = failed.select(LLAVA_REJECTED.columns.names).cast(LLAVA_REJECTED.columns)
+    return pa.concat_tables([inside, failed]).sort_by("row")
 
 
-def _parted(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Delivered rows and refused ones; mostly there are none of these, and nothing has to be copied."""
-    if rows["error"].null_count == rows.num_rows:
-        return rows, rows.slice(0, 0)
-    return rows.filter(pc.is_null(rows["error"])), rows.filter(pc.is_valid(rows["error"]))
+def _write_json(paths: Sequence[Path], file: BinaryIO) -> list[NDArray[np.int64]]:
+    """Write the chunks' finished records as one JSON array; the rows that are in it."""
+    rows = []
+    separator = b"[\n"
+    for path in paths:
+        delivered = read_group(path, TRANSLATIONS, 0, ["row", "record"])
+        file.write(separator)
+        file.write(_joined(delivered["record"], ",\n"))
+        separator = b",\n"
+        rows.append(delivered["row"].to_numpy())
+    file.write(b"\n]\n" if rows else b"[]\n")
+    return rows
 
 
 def _joined(texts: pa.ChunkedArray, separator: str) -> pa.Buffer:
@@ -195,24 +163,14 @@ def _joined(texts: pa.ChunkedArray, separator: str) -> pa.Buffer:
     return pc.binary_join(whole, separator)[0].as_buffer()
 
 
-def _count(counts: Counts, delivered: pa.Table, refused: pa.Table) -> None:
-    counts.delivered += delivered.num_rows
-    counts.rejected.update(refused["error"].to_pylist())
-    counts.translators.update(_tally(pc.list_flatten(delivered["translator"])))
-    counts.checks.update(_tally(pc.list_flatten(pc.list_flatten(delivered["turn_checks"]))))
-    counts.flagged_rows += pc.sum(pc.greater(pc.list_value_length(delivered["checks"]), 0)).as_py() or 0
-    source, target = (_lengths(delivered[column]) for column in ("conversations", "translated"))
-    counts.turns += len(source)
-    counts.source_chars += int(source.sum())
-    counts.target_chars += int(target.sum())
-    ratios = np.clip((target + 5) / (source + 5), RATIO_BINS[0], RATIO_BINS[-1])
-    counts.ratios = (np.array(counts.ratios) + np.histogram(ratios, RATIO_BINS)[0]).tolist()
-
-
-def _tally(values: pa.ChunkedArray) -> dict[str, int]:
-    return {item["values"]: item["counts"] for item in values.combine_chunks().value_counts().to_pylist()}
-
-
-def _lengths(turns: pa.ChunkedArray) -> NDArray[np.int64]:
-    values = pc.struct_field(pc.list_flatten(turns), "value")
-    return np.asarray(pc.utf8_length(values).to_numpy(zero_copy_only=False))
+def _check_rows(manifest: Manifest, counts: Counts, rows: NDArray[np.int64]) -> None:
+    """Every row of the source is in one of the tables, once."""
+    found, times = np.unique(rows, return_counts=True)
+    wrong = np.union1d(np.setxor1d(found, np.arange(manifest.rows)), found[times > 1])
+    if wrong.size:
+        raise CountsDiffer(
+            f"{manifest.job}: {manifest.rows} rows went in, {counts.delivered} came out and "
+            f"{counts.rejected.total()} were rejected; missing or there twice: row "
+            f"{', '.join(map(str, wrong[:_NAMED]))}{', …' if wrong.size > _NAMED else ''}. "
+            f"Nothing was written. Move {manifest.folder} away and run again."
+        )

@@ -24,7 +24,8 @@ import numpy as np
 
 from tasks.chunks.manifest import Manifest
 from tasks.llava.checks import SOFT, Checks
-from tasks.llava.collect import RATIO_BINS, Tables
+from tasks.llava.collect import Tables
+from tasks.llava.counts import RATIO_BINS
 from tasks.llava.lexicon import Lexicon
 from tasks.llava.memory import MemorySummary
 from tasks.llava.source import REASONS

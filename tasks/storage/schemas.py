@@ -44,10 +44,10 @@ _MESSAGE = pa.field("message", pa.string())
 # What a job reads: the source's good rows, one row group per chunk.
 CONVERSATIONS = TableSchema("conversations/1", pa.schema([*_ROW, _EXTRA]))
 
-# A chunk: delivered and refused rows alike. `record` is the finished row in LLaVA's own layout, so that collecting
-# 157,712 rows joins bytes instead of building them again (docs/decisions.md, "Collect").
+# A chunk: delivered rows in the first row group, refused ones in the next. `record` is the finished row in LLaVA's own
+# layout, so that collecting 157,712 rows joins bytes instead of building them again (docs/decisions.md, "Collect").
 TRANSLATIONS = TableSchema(
-    "translations/1", pa.schema([*_ROW, _EXTRA, *_TRANSLATED, _MESSAGE, pa.field("record", pa.string())])
+    "translations/2", pa.schema([*_ROW, _EXTRA, *_TRANSLATED, _MESSAGE, pa.field("record", pa.string())])
 )
 
 # What a user gets.

@@ -3,15 +3,18 @@
 A table carries its schema's name and its origin in the file's own metadata, under the key ``trasvase``::
 
     {"schema": "llava/1", "job": "translate-llava-3f2a…", …}
+
+and under ``trasvase.crc32`` the CRC-32 of all bytes before the footer: pages have checksums, their headers have none.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +24,27 @@ from tasks.storage.files import whole_file
 from tasks.storage.schemas import TableSchema
 
 _KEY = b"trasvase"
+_SUM = b"trasvase.crc32"
+
+
+class Summed:
+    """A file that knows the CRC-32 of what was written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._crc = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Write and sum up."""
+        self._crc = zlib.crc32(content, self._crc)
+        return self._file.write(content)
+
+    def metadata(self) -> dict[str, str]:
+        """The sum so far, as a footer takes it."""
+        return {_SUM.decode(): f"{self._crc:08x}"}
 
 
 @contextmanager
@@ -36,13 +60,18 @@ def table_writer(path: Path, schema: TableSchema, origin: Mapping[str, Any]) -> 
         DiskFull: No room; nothing is left behind.
         NotWritable: The folder does not let us write.
     """
-    metadata = {_KEY: json.dumps({"schema": schema.name, **origin}, sort_keys=True, ensure_ascii=False)}
-    columns = schema.columns.with_metadata(metadata)
-    with (
-        whole_file(path) as file,
-        pq.ParquetWriter(file, columns, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        yield writer
+    columns = marked(schema, origin)
+    with whole_file(path) as file:
+        summed = Summed(file)
+        with pq.ParquetWriter(summed, columns, compression="zstd", write_page_checksum=True) as writer:
+            yield writer
+            writer.add_key_value_metadata(summed.metadata())
+
+
+def marked(schema: TableSchema, origin: Mapping[str, Any]) -> pa.Schema:
+    """The schema's columns with its name and the origin as the file's own metadata."""
+    text = json.dumps({"schema": schema.name, **origin}, sort_keys=True, ensure_ascii=False)
+    return schema.columns.with_metadata({_KEY: text})
 
 
 def write_table(table: pa.Table, path: Path, schema: TableSchema, origin: Mapping[str, Any]) -> Path:
@@ -108,8 +137,8 @@ def read_table(path: Path, schema: TableSchema, columns: Sequence[str] | None = 
             raise TornFile(f"{path} is damaged ({error}). Move it away and run again: it is made anew.") from error
 
 
-def read_group(path: Path, schema: TableSchema, number: int) -> pa.Table:
-    """Read one row group of a table.
+def read_group(path: Path, schema: TableSchema, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one row group of a table: these columns, or all.
 
     Raises:
         TornFile: The file is cut off or damaged.
@@ -117,9 +146,15 @@ def read_group(path: Path, schema: TableSchema, number: int) -> pa.Table:
     """
     with open_table(path, schema) as file:
         try:
-            return file.read_row_group(number)
+            return file.read_row_group(number, columns=None if columns is None else list(columns))
         except (OSError, pa.ArrowInvalid) as error:
             raise TornFile(f"{path} is damaged ({error}). Move its folder away and run again.") from error
+
+
+def sum_in_footer(file: pq.ParquetFile) -> int | None:
+    """The CRC-32 that a table's bytes before the footer had when it was written; None in a foreign file."""
+    text = (file.metadata.metadata or {}).get(_SUM)
+    return int(text, 16) if text else None
 
 
 def origin(file: pq.ParquetFile) -> dict[str, Any]:

@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.chunks.manifest import Manifest
+from tasks.llava.chunk import write_chunk
 from tasks.llava.collect import Tables, collect
 from tasks.llava.lexicon import Lexicon
 from tasks.llava.memory import JournaledMemory, import_memory
 from tasks.llava.plan import plan
 from tasks.llava.report import Report, write_report
-from tasks.llava.translate import VERSION, from_table, to_table, translate_rows
+from tasks.llava.translate import VERSION, from_table, translate_rows
 from tasks.remote.errors import TooLarge
 from tasks.remote.journal import Journal
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import CONVERSATIONS, TRANSLATIONS
-from tasks.storage.tables import read_group, write_table
+from tasks.storage.schemas import CONVERSATIONS
+from tasks.storage.tables import read_group
 from tasks.translators.packing import Asker
 from tasks.translators.shouting import ShoutingTranslator
 
@@ -92,7 +93,7 @@ def make_job(root: DataRoot, chunks: Sequence[int] = (0, 1, 2, 3), remembered: P
             languages=("en", "es"),
             memory=memory,
         )
-        write_table(to_table(translated), manifest.path(chunk), TRANSLATIONS, {"job": manifest.job})
+        write_chunk(translated, manifest.path(chunk), manifest.job)
     asker.close()
     journal.close()
     return manifest

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.llava.collect import CountsDiffer, collect
+from tasks.llava.counts import Counts
 from tasks.llava.plan import plan
 from tasks.llava.source import BadSource
-from tasks.storage.errors import PermanentError, TornFile
-from tasks.storage.schemas import LLAVA, LLAVA_REJECTED
-from tasks.storage.tables import read_table
-from tasks.translators.shouting import Options, open_translator
+from tasks.remote.errors import TooLarge
+from tasks.storage.errors import ForeignTable, PermanentError, TornFile
+from tasks.storage.schemas import LLAVA, LLAVA_REJECTED, TRANSLATIONS, TableSchema
+from tasks.storage.tables import origin, read_table, write_table
+from tasks.translators.shouting import Options, ShoutingTranslator, open_translator
 from tests.walk import walk
 
 ROWS = [
@@ -81,23 +87,94 @@ def test_the_provenance_names_job_source_and_hashes(source: Path, tmp_path: Path
     assert provenance["versions"]["translators"] == "shouting/1"
 
 
-def test_a_chunk_with_a_row_too_few_stops_everything(source: Path, tmp_path: Path) -> None:
+def _rewrite(manifest: Manifest, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write chunk 1 anew with other rows, as a bug of ours would: all in order but the rows."""
+    path = manifest.path(manifest.chunks()[1])
+    rows = change(read_table(path, TRANSLATIONS))
+    origin = {"job": manifest.job, "counts": Counts.of(rows, rows.slice(0, 0)).plain()}
+    write_table(rows, path, TRANSLATIONS, origin)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.slice(1), "7 rows went in, 5 came out and 1 were rejected; missing or there twice: row 4"),
+        (
+            lambda rows: pa.concat_tables([rows.slice(0, 1), rows.slice(0, 1)]),
+            "7 rows went in, 6 came out and 1 were rejected; missing or there twice: row 4, 5",
+        ),
+    ],
+)
+def test_a_row_too_few_or_there_twice_stops_everything(
+    source: Path, tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
     data = tmp_path / "data"
     _walk(source, data)
-    (folder,) = (data / "jobs").iterdir()
-    from tasks.chunks.manifest import read_manifest
-    from tasks.storage.schemas import TRANSLATIONS
-    from tasks.storage.tables import write_table
+    manifest = read_manifest(next((data / "jobs").iterdir()))
+    assert manifest is not None
+    _rewrite(manifest, change)
+    before = {path: path.read_bytes() for path in (data / "tables").iterdir()}
 
-    manifest = read_manifest(folder)
+    with pytest.raises(CountsDiffer, match=message):
+        collect(manifest, data / "tables", "llava-es")
+    assert before == {path: path.read_bytes() for path in (data / "tables").iterdir()}
+
+
+def test_counts_in_a_footer_that_are_not_the_rows_are_named(source: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    _walk(source, data)
+    manifest = read_manifest(next((data / "jobs").iterdir()))
     assert manifest is not None
     path = manifest.path(manifest.chunks()[1])
-    write_table(read_table(path, TRANSLATIONS).slice(1), path, TRANSLATIONS, {"job": manifest.job})
-    before = (data / "tables" / "llava-es.json").read_bytes()
+    rows = read_table(path, TRANSLATIONS)
+    write_table(rows.slice(1), path, TRANSLATIONS, {"job": manifest.job, "counts": Counts.of(rows, rows[:0]).plain()})
 
-    with pytest.raises(CountsDiffer, match="7 rows went in, 5 came out and 1 were rejected"):
+    with pytest.raises(ForeignTable, match=r"chunk-00001\.parquet has other row groups than were counted"):
         collect(manifest, data / "tables", "llava-es")
-    assert before == (data / "tables" / "llava-es.json").read_bytes()
+
+
+def test_a_damaged_chunk_is_named_and_the_tables_stay(source: Path, tmp_path: Path) -> None:
+    tables = _walk(source, tmp_path / "data")
+    before = tables.table.read_bytes()
+    chunk = next((tmp_path / "data" / "jobs").glob("*/chunks/chunk-00001.parquet"))
+    content = bytearray(chunk.read_bytes())
+    content[200] ^= 1
+    chunk.write_bytes(content)
+
+    with pytest.raises(TornFile, match=r"chunk-00001\.parquet is damaged.* Move it away and run again"):
+        _walk(source, tmp_path / "data")
+    assert before == tables.table.read_bytes()
+    chunk.unlink()
+    assert before == _walk(source, tmp_path / "data").table.read_bytes()
+
+
+def test_a_chunk_of_an_older_layout_is_made_again(source: Path, tmp_path: Path) -> None:
+    tables = _walk(source, tmp_path / "data")
+    before = tables.table.read_bytes()
+    chunk = next((tmp_path / "data" / "jobs").glob("*/chunks/chunk-00001.parquet"))
+    older = TableSchema("translations/1", TRANSLATIONS.columns)
+    with pq.ParquetFile(chunk) as file:
+        write_table(file.read(), chunk, older, {"job": origin(file)["job"]})
+
+    assert before == _walk(source, tmp_path / "data").table.read_bytes()
+
+
+def test_rows_that_no_translator_takes_are_rejected_in_order(source: Path, tmp_path: Path) -> None:
+    class Picky(ShoutingTranslator):
+        async def translate(self, texts: Sequence[str]) -> list[str]:
+            if any(text.startswith(("Number 1", "Number 4")) for text in texts):
+                raise TooLarge("No.")
+            return await super().translate(texts)
+
+    tables = walk(source, tmp_path / "data", [Picky()], chunk_size=3, threads=1)
+
+    assert [0, 2, 5, 6] == read_table(tables.table, LLAVA)["row"].to_pylist()
+    rejected = read_table(tables.rejected, LLAVA_REJECTED)
+    assert [(1, "refused"), (3, "unknown-role"), (4, "refused")] == list(
+        zip(rejected["row"].to_pylist(), rejected["error"].to_pylist(), strict=True)
+    )
+    assert ["0", "2", "5", "6"] == [record["id"] for record in json.loads(tables.json.read_text())]
+    assert {"refused": 2, "unknown-role": 1} == tables.counts.rejected
 
 
 def test_a_torn_chunk_is_made_again(source: Path, tmp_path: Path) -> None:
