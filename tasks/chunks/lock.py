@@ -17,11 +17,12 @@ class JobBusy(PermanentError):
 
 
 @contextmanager
-def only_run(folder: Path) -> Iterator[None]:
+def only_run(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the job's lock.
 
     Args:
         folder: The job's folder; made if it is missing.
+        wait: Wait for who holds it: for work of moments.
 
     Raises:
         JobBusy: Another process holds it; the message names the process.
@@ -34,7 +35,7 @@ def only_run(folder: Path) -> Iterator[None]:
         raise disk_error(error, path) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "an unknown process"
             raise JobBusy(

@@ -17,7 +17,9 @@ COMMANDS = {
     "status": "jobs: chunks done and missing, rejected rows, requests, money",
     "verify": "hold a table, a chunk, a job or the tables' folder against what it should be",
     "explain": "one row from source to result, with every check",
+    "memory": "the texts that people settled: list them, exchange them as TMX",
     "serve": "the local Prefect server and worker, and a run on them",
+    "argilla": "a local Argilla for reviewers, without Docker",
 }
 
 _EPILOG = """\

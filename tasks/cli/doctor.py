@@ -21,9 +21,10 @@ from typing import Literal
 import httpx
 from pydantic import BaseModel
 
+from tasks.cli.local_argilla import ENVIRONMENT
 from tasks.cli.terminal import size
 from tasks.remote.journal import Journal
-from tasks.settings import CHECKOUT, PREFIX, Settings, read_options
+from tasks.settings import CHECKOUT, PREFIX, Settings, argilla_access, read_options
 from tasks.storage.errors import PermanentError, TransientError
 from tasks.storage.root import DataRoot
 from tasks.translators import module_of, names
@@ -37,7 +38,8 @@ _PROBE = "Good morning."
 _ENOUGH_BYTES, _TOO_FEW_BYTES = 3 * 10**9, 3 * 10**8
 
 _EPILOG = """\
-Without --online nothing is sent to a translation service. The Prefect server is asked either way.
+Without --online nothing is sent to a translation service. The Prefect server and Argilla are asked
+either way.
 
 examples:
   trasvase doctor
@@ -99,12 +101,14 @@ def lines(*, online: bool) -> Iterator[Line]:
     yield _packages()
     yield from _translators()
     yield _gpu()
+    yield _argilla_server()
     try:
         settings = Settings()
     except PermanentError as error:
         yield Line("configured", "settings", "failed", str(error), "Correct the variable, or unset it.")
         return
     yield from _prefect(settings)
+    yield from _argilla(settings)
     yield from _google(online=online)
     yield from _settings(settings)
     root = DataRoot(settings.data)
@@ -211,9 +215,7 @@ def _prefect(settings: Settings) -> Iterator[Line]:
     """The server that `prefect` commands in this environment talk to, and its workers."""
     given = os.environ.get("PREFECT_API_URL")
     url, ours = (given or f"http://127.0.0.1:{settings.port}/api").rstrip("/"), metadata.version("prefect")
-    # A proxy of the environment is not for this machine.
-    local = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
-    with httpx.Client(timeout=5, trust_env=not local) as client:
+    with httpx.Client(timeout=5, trust_env=not _is_here(url)) as client:
         try:
             answer = client.get(f"{url}/admin/version").raise_for_status()
             version = str(answer.json())
@@ -246,9 +248,81 @@ def _prefect(settings: Settings) -> Iterator[Line]:
             yield Line("reachable", "worker", "warning", "cpu: none online", "Start one: make serve")
 
 
+def _is_here(url: str) -> bool:
+    """Whether it is this machine, which a proxy of the environment is not for."""
+    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+
+
 def _workers(client: httpx.Client, url: str, pool: str) -> list[str]:
     answer = client.post(f"{url}/work_pools/{pool}/workers/filter", json={}).raise_for_status()
     return [worker["name"] for worker in answer.json() if worker["status"] == "ONLINE"]
+
+
+def _argilla_server() -> Line:
+    """The server of `make argilla`, which has an environment of its own."""
+    if not (ENVIRONMENT / "installed").exists():
+        return Line(
+            "installed", "Argilla's server", "ok", "none: make argilla installs it, a remote Argilla needs none"
+        )
+    folders = [str(path) for path in ENVIRONMENT.glob("lib/python*/site-packages")]
+    versions = [each.version for each in metadata.distributions(name="argilla-server", path=folders)]
+    if not versions:
+        to_do = "Install it anew: rm -r .venv-argilla, then make argilla"
+        return Line("installed", "Argilla's server", "warning", f"not in {ENVIRONMENT}", to_do)
+    return Line("installed", "Argilla's server", "ok", f"{versions[0]}, {ENVIRONMENT}")
+
+
+def _argilla(settings: Settings) -> Iterator[Line]:
+    """Where reviewers work: whether it answers, and whether the key may do what push-translations does."""
+    try:
+        access = argilla_access(settings)
+    except PermanentError as error:
+        yield Line("reachable", "Argilla", "failed", "half of it is set", str(error))
+        return
+    if access is None:
+        to_do = "Start a local one: make argilla. Or set ARGILLA_API_URL and ARGILLA_API_KEY."
+        yield Line("reachable", "Argilla", "ok", "none: push-translations makes an HTML pack instead", to_do)
+        return
+    own = settings.argilla_api_url is not None
+    url, which = access.url, "ARGILLA_API_URL" if own else "the local one"
+    headers = {"X-Argilla-Api-Key": access.key.get_secret_value()}
+    try:
+        with httpx.Client(timeout=10, trust_env=not _is_here(url), headers=headers) as client:
+            version = str(client.get(f"{url}/api/v1/version").raise_for_status().json()["version"])
+            me = client.get(f"{url}/api/v1/me")
+            if me.status_code != httpx.codes.UNAUTHORIZED:
+                me.raise_for_status()
+                there = client.get(f"{url}/api/v1/me/workspaces").raise_for_status().json()["items"]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        state: State = "failed" if own else "warning"
+        to_do = "Start it, or correct ARGILLA_API_URL." if own else "Start it: make argilla"
+        yield Line("reachable", "Argilla", state, f"{url} ({which}): {_worded(error, 'Argilla')}", to_do)
+        return
+    ours = metadata.version("argilla")
+    if version == ours:
+        yield Line("reachable", "Argilla", "ok", f"{version} at {url} ({which})")
+    else:
+        found = f"{version} at {url} ({which}), tested with {ours}"
+        yield Line("reachable", "Argilla", "warning", found, f"Run argilla-server {ours} there.")
+    key = "ARGILLA_API_KEY" if own else f"the key in {DataRoot(settings.data).argilla / 'access.json'}"
+    if me.status_code == httpx.codes.UNAUTHORIZED:
+        to_do = (
+            "Correct it: an owner's or admin's, from My settings in the web UI." if own else "Renew it: make argilla"
+        )
+        yield Line("reachable", "Argilla's key", "failed", f"{key} is refused", to_do)
+        return
+    user, role = me.json()["username"], me.json()["role"]
+    if role == "annotator":
+        to_do = "Set ARGILLA_API_KEY to an owner's or admin's."
+        yield Line("reachable", "Argilla's key", "failed", f"{key} is of {user}, an annotator, who cannot push", to_do)
+        return
+    yield Line("reachable", "Argilla's key", "ok", f"of {user}, {role}")
+    names = sorted(each["name"] for each in there)
+    if not names and role == "admin":
+        to_do = f"Ask an owner to add {user} to a workspace, and give its name as `workspace`."
+        yield Line("reachable", "Argilla's workspaces", "failed", "none, and an admin cannot make one", to_do)
+    else:
+        yield Line("reachable", "Argilla's workspaces", "ok", ", ".join(names) or "none yet: made when needed")
 
 
 def _google(*, online: bool) -> Iterator[Line]:
@@ -282,10 +356,14 @@ async def _probe(options: Options) -> tuple[str, str]:
 
 
 def _settings(settings: Settings) -> Iterator[Line]:
+    variables = {
+        name: str(field.validation_alias or f"{PREFIX}{name.upper()}")
+        for name, field in type(settings).model_fields.items()
+    }
     for name, value in settings.model_dump().items():
         how = "set" if name in settings.model_fields_set else "as it comes"
-        yield Line("configured", f"{PREFIX}{name.upper()}", "ok", f"{value} ({how})")
-    own = {f"{PREFIX}{name.upper()}" for name in type(settings).model_fields}
+        yield Line("configured", variables[name], "ok", f"{value} ({how})")
+    own = set(variables.values())
     of_translators = tuple(f"{PREFIX}{name.upper()}_" for name in names())
     for variable in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in own):
         if not variable.startswith(of_translators):
@@ -342,9 +420,11 @@ def _journal(path: Path) -> Line:
     )
 
 
-def _worded(error: Exception) -> str:
+def _worded(error: Exception, service: str = "Prefect server") -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"answers with {error.response.status_code}"
+    if isinstance(error, httpx.InvalidURL):
+        return "is no address"
     if isinstance(error, httpx.HTTPError):
         return f"does not answer ({type(error).__name__})"
-    return "answers, but is no Prefect server"
+    return f"answers, but is no {service}"

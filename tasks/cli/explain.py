@@ -21,20 +21,22 @@ from tasks.llava.checks import SOFT, Checks
 from tasks.llava.chunk import read_chunk
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.lexicon import Lexicon
-from tasks.llava.memory import JournaledMemory, read_summary, summary_path
+from tasks.llava.memory import JournaledMemory, read_summary, reviewed_memory, summary_path
 from tasks.llava.report import REJECTIONS
 from tasks.llava.segments import Unit, cut, join, texts
-from tasks.llava.translate import KEPT, from_table, translate_rows
+from tasks.llava.translate import KEPT, REVIEWED, from_table, translate_rows
 from tasks.llava.verify import HARD, verify_turn
 from tasks.remote.journal import Answer, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import CONVERSATIONS, LLAVA_REJECTED, TRANSLATIONS
+from tasks.storage.schemas import REVIEWED as REVIEWED_TABLE
 from tasks.storage.tables import open_parquet, origin, read_group, read_table
 from tasks.translators.packing import questions
 
 _NOT_THERE = "not in the journal"
+_MEANING = {KEPT: ", nothing travels", REVIEWED: ", the text that people settled"}
 
 _EPILOG = """\
 PATH is a table, a chunk or a job's folder; ROW is the row's position in the source, from 0, as in the column
@@ -70,6 +72,23 @@ class Attempt:
     faults: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What a reviewed table says of a turn.
+
+    Args:
+        text: The text that stands there.
+        text_from: ``machine``, ``accepted``, ``edited`` or ``adjudicate``.
+        by: Pseudonyms of who reviewed it.
+        at: When, UTC.
+    """
+
+    text: str
+    text_from: str
+    by: Sequence[str]
+    at: str | None
+
+
 @dataclass(slots=True)
 class TurnStory:
     """What became of one turn.
@@ -78,6 +97,7 @@ class TurnStory:
         role: Who speaks.
         source: What is said.
         kept: What stayed at home, in order.
+        settled: What reviewers had settled when the job was planned; None when they had not.
         remembered: What the memory holds; None without a memory or when it holds nothing.
         attempts: In the order in which they were made.
         translated: What is in the chunk; None when the turn failed or is still to do.
@@ -85,11 +105,13 @@ class TurnStory:
         faults: What must hold and does not, in the translation as it stands.
         doubts: Code and measured value of each check that flags it.
         passed: Checks that found nothing.
+        reviewed: What the reviewed table has, where that is the table asked about.
     """
 
     role: str
     source: str
     kept: Sequence[str]
+    settled: str | None = None
     remembered: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
     translated: str | None = None
@@ -97,6 +119,7 @@ class TurnStory:
     faults: Sequence[str] = ()
     doubts: Sequence[tuple[str, str]] = ()
     passed: Sequence[str] = ()
+    reviewed: Reviewed | None = None
 
 
 @dataclass(slots=True)
@@ -146,7 +169,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the story of a row; the exit code."""
-    story = explain(_job_of(options.path.absolute()), options.row)
+    path = options.path.absolute()
+    story = explain(_job_of(path), options.row)
+    if path.suffix == ".parquet":
+        _add_reviews(story, path)
     if options.json:
         print(json.dumps(asdict(story), indent=2, ensure_ascii=False))
     else:
@@ -196,6 +222,19 @@ def explain(manifest: Manifest, row: int) -> Story:
     return story
 
 
+def _add_reviews(story: Story, path: Path) -> None:
+    """Where the table is a reviewed one, what it has in this row's turns."""
+    with open_parquet(path) as file:
+        if origin(file).get("schema") != REVIEWED_TABLE.name:
+            return
+    table = read_table(path, REVIEWED_TABLE, ["row", "translated", "text_from", "reviewed_by", "reviewed_at"])
+    for item in table.filter(pc.equal(table["row"], story.row)).to_pylist():
+        columns = (item[name] for name in ("translated", "text_from", "reviewed_by", "reviewed_at"))
+        for told, turn, text_from, by, at in zip(story.turns, *columns, strict=True):
+            when = f"{at:%Y-%m-%d %H:%M} UTC" if at else None
+            told.reviewed = Reviewed(turn["value"], text_from, by or [], when)
+
+
 def _turn(
     turn: Turn,
     number: int,
@@ -206,6 +245,7 @@ def _turn(
 ) -> TurnStory:
     told = TurnStory(turn.role, turn.value, [span.text for span in cut(turn.value, unit) if span.kept])
     if replay:
+        told.settled = replay.settled.get(turn.value)
         told.remembered = replay.remembered.get(turn.value)
         told.attempts = [each for engine in replay.engines for each in _attempts(turn.value, unit, engine)]
     if stored and stored["translated"][number]["value"] is not None:
@@ -274,12 +314,14 @@ class Replay:
 
     Args:
         engines: The translators, with what they were asked.
+        settled: What reviewers had settled, by turn.
         remembered: What the memory holds, by turn.
         targets: What came of each turn.
         lexicon: Of the memory, if there is one.
     """
 
     engines: Sequence[Played]
+    settled: Mapping[str, str]
     remembered: Mapping[str, str]
     targets: Sequence[str | None]
     lexicon: Lexicon | None
@@ -294,23 +336,30 @@ def _replay(conversation: Conversation, manifest: Manifest, root: DataRoot) -> R
     source, target = asked["source_language"], asked["target"]
     journal = Journal(path)
     engines = [Played(name, journal, source, target) for name in manifest.versions["translators"].split(", ")]
-    memory, remembered = None, {}
+    memories: list[JournaledMemory] = []
+    if asked.get("corrections"):  # no such parameter in jobs of before
+        memories.append(reviewed_memory(journal, asked["corrections"], source, target))
     if asked["memory"]:
-        summary = read_summary(summary_path(root.journal, asked["memory"], source, target))
-        lexicon = Lexicon.from_json(summary.lexicon)
-        memory = JournaledMemory(journal, asked["memory"], source, target, lexicon)
-        recalled = memory.recall([turn.value for turn in conversation.turns])
-        remembered = {value: known.text for value, known in recalled.items()}
+        lexicon = Lexicon.from_json(read_summary(summary_path(root.journal, asked["memory"], source, target)).lexicon)
+        memories.append(JournaledMemory(journal, asked["memory"], source, target, lexicon))
     (played,) = translate_rows(
         [conversation],
         engines,
         job=manifest.job,
         languages=(source, target),
         unit=asked["unit"],
-        memory=memory,
+        memories=memories,
     )
+    values = [turn.value for turn in conversation.turns]
+    held = {memory.name: {value: known.text for value, known in memory.recall(values).items()} for memory in memories}
     journal.close()
-    return Replay(engines, remembered, [turn.target for turn in played.turns], memory.lexicon if memory else None)
+    return Replay(
+        engines,
+        held.pop(REVIEWED, {}),
+        next(iter(held.values()), {}),
+        [turn.target for turn in played.turns],
+        next((memory.lexicon for memory in memories if memory.lexicon), None),
+    )
 
 
 def _lexicon(items: Sequence[Mapping[str, Any]]) -> Lexicon:
@@ -365,6 +414,8 @@ def _told_turn(number: int, turn: TurnStory, story: Story) -> Iterator[str]:
     yield from _block("source", turn.source)
     if turn.kept:
         yield f"  stayed at home   {'  '.join(map(repr, turn.kept))}"
+    if turn.settled is not None:
+        yield from _block("settled by people", turn.settled)
     if turn.remembered is not None:
         yield from _block("in the memory", turn.remembered)
     for attempt in turn.attempts:
@@ -380,13 +431,18 @@ def _told_turn(number: int, turn: TurnStory, story: Story) -> Iterator[str]:
         yield f"  result           none{'' if story.outcome == 'rejected' else ' yet'}"
         return
     yield from _block("result", turn.translated)
-    yield f"  from             {turn.translator}{', nothing travels' if turn.translator == KEPT else ''}"
+    yield f"  from             {turn.translator}{_MEANING.get(turn.translator or '', '')}"
     yield from _block("must hold", "; ".join(turn.faults) or f"all of {', '.join(sorted(HARD))} hold")
     for code, detail in turn.doubts:
         yield from _block("doubt", f"{code}: {detail}")
     yield from _block("no doubt", ", ".join(turn.passed))
     if story.not_run:
         yield f"  not run          {', '.join(story.not_run)}"
+    if reviewed := turn.reviewed:
+        who = f" by {', '.join(reviewed.by)}" if reviewed.by else ""
+        yield f"  reviewed         {reviewed.text_from}{who}{f', {reviewed.at}' if reviewed.at else ''}"
+        if reviewed.text != turn.translated:
+            yield from _block("reviewed text", reviewed.text)
 
 
 def _block(name: str, text: str) -> Iterator[str]:

@@ -229,13 +229,13 @@ class LocalPrefect:
 
     def wait_for_server(self) -> None:
         """Wait until the server answers."""
-        _wait_for(self.server, self._is_up)
+        wait_until(self.server, self._is_up)
 
     def start_worker(self, pool: str) -> None:
         """Start the worker of a pool and wait until it has reported to the server."""
         worker, before = self.worker(pool), datetime.now(UTC)
         worker.start()
-        _wait_for(worker, lambda: self._has_reported(pool, before))
+        wait_until(worker, lambda: self._has_reported(pool, before))
 
     def deploy(self, folder: Path = CHECKOUT) -> None:
         """Make work pools and automations, then deploy all of a folder's prefect.yaml."""
@@ -265,7 +265,7 @@ class LocalPrefect:
             The children that this call started, the server first.
         """
         started = []
-        with self._alone():
+        with alone(self.folder / "serve.lock"):
             if not self._runs_as_wanted(self.server):
                 self.say(f"Starting the Prefect server on {self.address} ...")
                 started.append(self.server)
@@ -286,7 +286,7 @@ class LocalPrefect:
         children = self.children() if children is None else children
         running = [child for child in children if child.process()]
         workers = [child for child in running if child.name != "server"]
-        with self._alone():
+        with alone(self.folder / "serve.lock"):
             for worker in workers:
                 worker.stop()
             if workers and self.server.process():
@@ -369,7 +369,11 @@ class LocalPrefect:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         with httpx.Client(trust_env=False, timeout=30) as client:
-            answer = client.request(method, f"{self.address}/api{path}", json=body)
+            for pause in (1, 2, 4, 8, 0):  # a busy server's SQLite is locked for a moment: 503, and nothing was done
+                answer = client.request(method, f"{self.address}/api{path}", json=body)
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    break
+                time.sleep(pause)
         answer.raise_for_status()
         return answer.json()
 
@@ -403,16 +407,22 @@ class LocalPrefect:
         child.stop()
         return False
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One start or stop at a time, over all processes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "serve.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+
+@contextmanager
+def alone(lock_file: Path) -> Iterator[None]:
+    """One start or stop at a time, over all processes."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _wait_for(child: Child, is_ready: Callable[[], bool]) -> None:
+def wait_until(child: Child, is_ready: Callable[[], bool]) -> None:
+    """Wait for a child that was started.
+
+    Raises:
+        PermanentError: It ended, or takes too long; with the last lines that it printed.
+    """
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if not child.process():

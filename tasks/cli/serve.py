@@ -171,7 +171,7 @@ def _as_text(line: dict[str, Any]) -> str:
 def _foreground(local: LocalPrefect, pools: Sequence[str]) -> int:
     """Keep server and workers, started anew when they die, until Ctrl-C or SIGTERM; then end ours."""
     before = {child.name for child in local.children() if child.process()}
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         ours = local.ensure(pools)
         if not ours:
@@ -194,7 +194,8 @@ def _foreground(local: LocalPrefect, pools: Sequence[str]) -> int:
     return 0
 
 
-def _interrupt(*_: object) -> NoReturn:
+def interrupt(*_: object) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C."""
     raise KeyboardInterrupt
 
 

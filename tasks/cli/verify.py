@@ -11,26 +11,43 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
 from tasks.llava.checks import SOFT
 from tasks.llava.chunk import read_chunk
 from tasks.llava.conversation import Conversation, Turn
+from tasks.llava.corrections import HOW, read_corrections
 from tasks.llava.translate import Translated, TurnResult, record
 from tasks.llava.verify import verify_turn
+from tasks.reviews.records import KINDS, VERDICTS, Part, Status, shown_digest
 from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import sha256
-from tasks.storage.schemas import CONVERSATIONS, LLAVA, LLAVA_REJECTED, SCHEMAS, TRANSLATIONS, TableSchema
+from tasks.storage.schemas import (
+    CONVERSATIONS,
+    CORRECTIONS,
+    LLAVA,
+    LLAVA_REJECTED,
+    RESPONSES,
+    REVIEW_OPEN,
+    REVIEWED,
+    SCHEMAS,
+    TRANSLATIONS,
+    TableSchema,
+)
 from tasks.storage.tables import open_parquet, open_table, origin, read_group, read_table
 
 _EXAMPLES = 5  # shown for each code
 _PROVENANCE = ".provenance.json"
+_OF_REVIEWS = ("*-responses.parquet", "*-reviewed.parquet", "*-open.parquet")  # tables without a provenance file
+_REVIEWED_LISTS = ("text_from", "reviewed_by", "reviewed_at")
+TEXT_FROM = ("machine", "accepted", "edited", "adjudicate")
 
 _EPILOG = """\
 what PATH may be:
   data/tables/llava-es.parquet       a table: columns, keys, roles, what must hold in every turn, its hash
-  data/tables                        every table there, with its JSON file, counts and hashes
+  data/tables                        every table there, with its JSON file, counts and hashes; reviewers' tables too
+  data/memory/en-es.parquet          what people settled
   data/jobs/translate-llava-3f2a…    a job: manifest, rows, every chunk that is done
   data/jobs/…/chunks/chunk-00017.parquet
   data                               all of it
@@ -121,9 +138,12 @@ def checks_of(path: Path) -> Iterator[Check]:
     elif sets := sorted(path.glob(f"*{_PROVENANCE}")):
         for provenance in sets:
             yield from _tables(provenance)
+        for pattern in _OF_REVIEWS:
+            for table in sorted(path.glob(pattern)):
+                yield from _parquet(table)
     elif folders := [folder for name in ("jobs", "tables") if (folder := path / name).is_dir()]:
-        for folder in folders:
-            yield from checks_of(folder)
+        for inner in (*folders, *sorted(path.glob("memory/*.parquet"))):
+            yield from checks_of(inner)
     elif within := sorted([*path.glob("*/manifest.json"), *path.glob("*.parquet")]):
         for inner in within:
             yield from checks_of(inner.parent if inner.name == "manifest.json" else inner)
@@ -177,7 +197,14 @@ def _parquet(path: Path) -> Iterator[Check]:
         yield check
         return
     yield check
-    yield from _rows(path, [path], SCHEMAS[name], Held())
+    if name == RESPONSES.name:
+        yield from _answers(path)
+    elif name == CORRECTIONS.name:
+        yield from _settled(path)
+    elif name == REVIEW_OPEN.name:
+        yield _left_to_do(path)
+    else:
+        yield from _rows(path, [path], SCHEMAS[name], Held())
 
 
 @dataclass(slots=True)
@@ -228,7 +255,7 @@ def _items(files: Sequence[Path], schema: TableSchema) -> Iterator[dict[str, Any
 
 
 def _structure(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
-    if schema is LLAVA and item["error"] is not None:
+    if schema in (LLAVA, REVIEWED) and item["error"] is not None:
         yield "error", f" is delivered and has the error {item['error']!r}"
     if schema is LLAVA_REJECTED and item["error"] is None:
         yield "error", " is rejected without a reason"
@@ -242,7 +269,11 @@ def _structure(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[s
         yield "turns", f" has {len(roles[0])} turns and {len(roles[1])} translated ones"
     elif roles[0] != roles[1]:
         yield "roles", f" has the roles {roles[0]}, translated {roles[1]}"
-    for column in ("translator", "turn_checks"):
+    if schema is REVIEWED:
+        yield from _reviewers(item)
+    for column in (
+        ("translator", "turn_checks", *_REVIEWED_LISTS) if schema is REVIEWED else ("translator", "turn_checks")
+    ):
         if len(item[column]) != len(source):
             yield column, f" has {len(source)} turns and {len(item[column])} entries in {column}"
     codes = {code for turn in item["turn_checks"] for code in turn}
@@ -252,6 +283,79 @@ def _structure(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[s
         yield "checks", f" has codes that no check gives: {', '.join(unknown)}"
     if schema is TRANSLATIONS and item["error"] is None and item["record"] != _record(item):
         yield "record", ": its record for the JSON file is not its translation"
+
+
+def _reviewers(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each turn says where its text comes from; a person's text says whose and since when."""
+    for number, (text_from, by, at) in enumerate(zip(*(item[column] for column in _REVIEWED_LISTS), strict=False)):
+        if text_from not in TEXT_FROM:
+            yield "text_from", f", turn {number}: {text_from!r} is none of {', '.join(TEXT_FROM)}"
+        elif text_from in ("accepted", "edited") and not (by and at):
+            yield "reviewed_by", f", turn {number} is {text_from}, but not by whom and when"
+
+
+def _answers(path: Path) -> Iterator[Check]:
+    """Every version of every answer once, and each for the very texts that its record's id stands for."""
+    check = Check(path, "answers are there once, fit their records, and have known values")
+    seen = set()
+    for item in _items([path], RESPONSES):
+        check.n += 1
+        version = (item["id"], item["updated_at"])
+        if version in seen:
+            check.find("key", f"answer {item['id']} of {item['updated_at']} stands there twice")
+        seen.add(version)
+        for code, message in _answer(item):
+            check.find(code, f"answer {item['id']} of {item['updated_at']} {message}")
+    yield check
+
+
+def _answer(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    shown = f":{item['row']}:{item['turn']}:{shown_digest(item['original'] or '', item['machine'] or '')}"
+    if not item["record"].endswith(shown):
+        yield "record", f"belongs to the record {item['record']}, which has another row, turn or text"
+    if item["status"] == "submitted" and item["text"] is None:
+        yield "text", "is submitted without a text"
+    for column, known in (("part", get_args(Part)), ("status", get_args(Status)), ("verdict", (*VERDICTS, None))):
+        if item[column] not in known:
+            yield column, f"has the {column} {item[column]!r}"
+    if unknown := set(item["kinds"] or []) - KINDS.keys():
+        yield "kinds", f"has the kinds {', '.join(sorted(unknown))}"
+
+
+def _left_to_do(path: Path) -> Check:
+    check = Check(path, "turns left to do stand in order, each with what people gave")
+    last = (-1, -1)
+    for item in _items([path], REVIEW_OPEN):
+        check.n += 1
+        here = (item["row"], item["turn"])
+        if here < last:
+            check.find("key", f"row {here[0]}, turn {here[1]} comes after row {last[0]}, turn {last[1]}")
+        last = here
+        if item["what"] not in ("adjudicate", "broken") or not item["candidates"]:
+            check.find(
+                "what", f"row {here[0]}, turn {here[1]} is {item['what']!r} with {len(item['candidates'] or [])} texts"
+            )
+    return check
+
+
+def _settled(path: Path) -> Iterator[Check]:
+    """What people settled: each entry once, and fit to be used."""
+    keys = Check(path, "entries are there once and say how they were settled")
+    hard = Check(path, "what must hold in every translation holds")
+    seen = set()
+    for correction in read_corrections(path):
+        keys.n += 1
+        hard.n += 1
+        where = f"{correction.origin}: {correction.source[:90]!r}"
+        if correction in seen:
+            keys.find("key", f"{where} stands there twice")
+        seen.add(correction)
+        if correction.how not in HOW:
+            keys.find("how", f"{where} is {correction.how!r}, none of {', '.join(HOW)}")
+        for code in verify_turn(correction.source, correction.target):
+            hard.find(code, f"{where}: {code}: {correction.target[:90]!r}")
+    yield keys
+    yield hard
 
 
 def _turns(item: Mapping[str, Any], held: Held, hard: Check) -> None:

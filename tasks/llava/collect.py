@@ -79,6 +79,7 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
             "source": asdict(manifest.source),
             "parameters": dict(manifest.parameters),
             "versions": dict(manifest.versions),
+            "chunk_size": manifest.chunk_size,
             "counts": counts.plain(),
             "files": files,
             "chunks": stamp,

@@ -6,16 +6,20 @@ the same checks as a fresh translation, so what is whole costs nothing and what 
     conversations  [{from: human, value: "<image>\\nWhat is this?"}, …]     (or a list of texts)
     translated     ["<image>\\n¿Qué es esto?", …]                            (or turns, or the dict reprs as published)
 
+or, in TMX, one ``<tu>`` per turn (``tasks/llava/tmx.py``).
+
 What is kept goes into the journal under the file's digest; the summary stands beside it in ``memory-<digest>.json``.
+What reviewers settled (``tasks/llava/corrections.py``) goes the same way, under the digest of its texts.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,8 @@ from typing import Any
 from tasks.llava.checks import Checks
 from tasks.llava.lexicon import Lexicon
 from tasks.llava.segments import sentences, without_zero_width
-from tasks.llava.translate import Remembered
+from tasks.llava.tmx import read_tmx
+from tasks.llava.translate import REVIEWED, Remembered
 from tasks.llava.verify import verify_turn
 from tasks.remote.journal import Answer, Journal, key_of
 from tasks.storage.errors import PermanentError
@@ -61,24 +66,72 @@ class MemorySummary:
 
 
 class JournaledMemory:
-    """A memory whose turns are in the journal."""
+    """A memory whose turns are in the journal, under the digest of what it was made from.
 
-    name = "memory"
+    Args:
+        journal: Where the turns are.
+        digest: What tells this version from another.
+        source: Language of the source turns.
+        target: Language of the target turns.
+        lexicon: Words learnt from it.
+        name: The translator of its turns.
+    """
 
-    def __init__(self, journal: Journal, digest: str, source: str, target: str, lexicon: Lexicon) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        digest: str,
+        source: str,
+        target: str,
+        lexicon: Lexicon | None = None,
+        name: str = "memory",
+    ) -> None:
+        self.name = name
         self.lexicon = lexicon
         self._journal = journal
-        self._parts = ("memory", digest, source, target)
+        self._parts = (name, digest, source, target)
 
     def key(self, value: str) -> bytes:
         """The journal's key for one turn."""
         return key_of(*self._parts, value)
+
+    def store(self, batch: Mapping[bytes, Answer]) -> int:
+        """Put turns into the journal by key, soft codes as refusal: a good one stands. How many are new."""
+        stored = self._journal.get(list(batch))
+        new = {key: a for key, a in batch.items() if key not in stored or (stored[key].refusal and not a.refusal)}
+        self._journal.put(new)
+        return len(batch.keys() - stored.keys())
 
     def recall(self, values: Sequence[str]) -> dict[str, Remembered]:
         """What is remembered of these turns."""
         keys = {self.key(value): value for value in values}
         found = self._journal.get(list(keys))
         return {keys[key]: Remembered(answer.text or "", bool(answer.refusal)) for key, answer in found.items()}
+
+
+def keep_reviewed(texts: Mapping[str, str], journal: Journal, source: str, target: str) -> str:
+    """Put what reviewers settled into the journal, so that a job's chunks all use this very version.
+
+    Args:
+        texts: For each turn its translation.
+        journal: Where they are kept.
+        source: Language of the turns.
+        target: Language of the translations.
+
+    Returns:
+        The version: SHA-256 over the texts.
+    """
+    digest = hashlib.sha256()
+    for pair in sorted(texts.items()):
+        digest.update(json.dumps(pair).encode())
+    memory = reviewed_memory(journal, digest.hexdigest(), source, target)
+    memory.store({memory.key(value): Answer(text) for value, text in texts.items()})
+    return digest.hexdigest()
+
+
+def reviewed_memory(journal: Journal, digest: str, source: str, target: str) -> JournaledMemory:
+    """A version of what reviewers settled."""
+    return JournaledMemory(journal, digest, source, target, name=REVIEWED)
 
 
 def summary_path(folder: Path, digest: str, source: str, target: str) -> Path:
@@ -96,7 +149,7 @@ def import_memory(path: Path, journal: Journal, folder: Path, source: str, targe
     """Check a translation and put its turns into the journal. A file that was imported before is not read again.
 
     Args:
-        path: Parquet with source turns in ``conversations`` and target turns in one of ``TARGET_COLUMNS``.
+        path: TMX; or Parquet with source turns in ``conversations`` and target turns in one of ``TARGET_COLUMNS``.
         journal: Where turns are kept.
         folder: Where the summary is kept.
         source: Language of the source turns.
@@ -104,20 +157,23 @@ def import_memory(path: Path, journal: Journal, folder: Path, source: str, targe
 
     Raises:
         BadMemory: The file is missing or has other columns.
-        TornFile: The file is not whole.
+        BadTmx: The TMX file is broken, or has nothing in these languages.
+        TornFile: The Parquet file is not whole.
     """
     if not path.is_file():
-        raise BadMemory(f"The memory {path} does not exist. Give the path of a Parquet file, as the worker sees it.")
+        raise BadMemory(
+            f"The memory {path} does not exist. Give the path of a Parquet or TMX file, as the worker sees it."
+        )
     digest = sha256(path)
     kept = summary_path(folder, digest, source, target)
     if kept.exists():
         return read_summary(kept)
-    lexicon = Lexicon.learn(_sentences(path))
+    lexicon = Lexicon.learn(_sentences(path, source, target))
     checks = Checks(source, target, lexicon)
     memory = JournaledMemory(journal, digest, source, target, lexicon)
     summary = MemorySummary(digest, lexicon=lexicon.to_json())
     batch: dict[bytes, Answer] = {}
-    for value, translated in _pairs(path):
+    for value, translated in _pairs(path, source, target):
         summary.turns += 1
         hard = ["unreadable"] if translated is None else verify_turn(value, translated)
         if hard:
@@ -130,9 +186,9 @@ def import_memory(path: Path, journal: Journal, folder: Path, source: str, targe
         if key not in batch or batch[key].refusal:  # a good turn stands, a flagged one gives way to a good one
             batch[key] = Answer(translated, ",".join(soft) or None)
         if len(batch) >= 20_000:
-            summary.distinct += _store(journal, batch)
+            summary.distinct += memory.store(batch)
             batch = {}
-    summary.distinct += _store(journal, batch)
+    summary.distinct += memory.store(batch)
     write_bytes(
         kept,
         json.dumps({item.name: getattr(summary, item.name) for item in fields(summary)}, ensure_ascii=False).encode(),
@@ -140,24 +196,23 @@ def import_memory(path: Path, journal: Journal, folder: Path, source: str, targe
     return summary
 
 
-def _store(journal: Journal, batch: dict[bytes, Answer]) -> int:
-    stored = journal.get(list(batch))
-    new = {key: a for key, a in batch.items() if key not in stored or (stored[key].refusal and not a.refusal)}
-    journal.put(new)
-    return len(batch.keys() - stored.keys())
-
-
-def _sentences(path: Path) -> Iterator[tuple[str, str]]:
+def _sentences(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
     """Sentences side by side, where a whole turn has as many on both sides: better to learn from than turns."""
-    for value, translated in _pairs(path):
+    for value, translated in _pairs(path, source, target):
         if translated is not None and not verify_turn(value, translated):
             asked, given = sentences(value), sentences(translated)
             if len(asked) == len(given):
                 yield from zip(asked, given, strict=True)
 
 
-def _pairs(path: Path) -> Iterator[tuple[str, str | None]]:
+def _pairs(path: Path, source: str, target: str) -> Iterator[tuple[str, str | None]]:
     """Source and target of every turn; the target is None where it cannot be read."""
+    if path.suffix.lower() == ".tmx":
+        return ((entry.source, without_zero_width(entry.target)) for entry in read_tmx(path, source, target))
+    return _parquet_pairs(path)
+
+
+def _parquet_pairs(path: Path) -> Iterator[tuple[str, str | None]]:
     with open_parquet(path) as file:
         names = file.schema_arrow.names
         column = next((name for name in TARGET_COLUMNS if name in names), None)

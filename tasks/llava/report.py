@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,9 @@ from tasks.llava.source import REASONS
 from tasks.llava.verify import HARD
 from tasks.pages.page import Cell, Page, Plot, Section, Table
 from tasks.pages.plots import bars, histogram, line
+from tasks.pages.words import interval, markdown_table, percent, with_interval
 from tasks.remote.journal import Call
+from tasks.stats.intervals import wilson
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import LLAVA_REJECTED
 from tasks.storage.tables import read_table
@@ -84,19 +85,6 @@ def write_report(
     written = write_bytes(folder / "report.json", text.encode())
     html = write_bytes(folder / "report.html", _page(figures).html().encode())
     return Report(html, written, _markdown(figures, html))
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), as shares from 0 to 1; (0, 1) where n is 0.
-
-    Unlike the share plus or minus 1.96 standard errors it holds near 0, where most of our rates are.
-    """
-    if n == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    share, zz = hits / n, z * z / n
-    middle, half = share + zz / 2, z * sqrt(share * (1 - share) / n + zz / (4 * n))
-    return max(0.0, (middle - half) / (1 + zz)), min(1.0, (middle + half) / (1 + zz))
 
 
 def _figures(manifest: Manifest, tables: Tables, calls: Sequence[Call], memory: MemorySummary | None) -> dict[str, Any]:
@@ -204,7 +192,7 @@ def _page(figures: Mapping[str, Any]) -> Page:
             "Delivered": figures["delivered"]["count"],
             "Rejected": figures["rejected"]["count"],
             "Turns": figures["turns"],
-            "Rows with a flag": _percent(figures["flagged_rows"]["share"]),
+            "Rows with a flag": percent(figures["flagged_rows"]["share"]),
             "Requests": requests["requests"],
             "Characters sent": requests["chars"],
             "Cost": _dollars(requests["cost_usd"]),
@@ -219,7 +207,7 @@ def _sections(figures: Mapping[str, Any]) -> Iterator[Section]:
     yield Section(
         "Rows",
         f"{rows:,} rows in, {figures['delivered']['count']:,} delivered, "
-        f"{figures['rejected']['count']:,} rejected: {_with_interval(figures['rejected'])}.",
+        f"{figures['rejected']['count']:,} rejected: {with_interval(figures['rejected'])}.",
         list(_rejected(figures)),
     )
     yield Section(
@@ -229,7 +217,7 @@ def _sections(figures: Mapping[str, Any]) -> Iterator[Section]:
             Table(
                 ["translator", "turns", "share"],
                 [
-                    [name, number, _percent(number / max(figures["turns"], 1))]
+                    [name, number, percent(number / max(figures["turns"], 1))]
                     for name, number in figures["turns_by_translator"].items()
                 ],
             )
@@ -239,7 +227,7 @@ def _sections(figures: Mapping[str, Any]) -> Iterator[Section]:
         "Checks",
         "A check flags a turn for a second look; the turn is delivered all the same. What must hold "
         "(placeholders, lines, no control characters, nothing empty) holds in every delivered turn.\n\n"
-        f"Rows with at least one flag: {_with_interval(figures['flagged_rows'])}.\n\n"
+        f"Rows with at least one flag: {with_interval(figures['flagged_rows'])}.\n\n"
         "Intervals: Wilson, 95 %, turns taken as independent: what to expect of more rows of this kind.\n\n"
         f"Not run between these languages: {', '.join(figures['checks_not_run']) or 'none'}.",
         list(_checks(figures)),
@@ -291,7 +279,7 @@ def _rejected(figures: Mapping[str, Any]) -> Iterator[Table]:
 def _checks(figures: Mapping[str, Any]) -> Iterator[Table | Plot]:
     if checks := figures["checks"]:
         rows: list[list[Cell]] = [
-            [code, item["count"], _percent(item["share"]), _interval(item), item["reason"]]
+            [code, item["count"], percent(item["share"]), interval(item), item["reason"]]
             for code, item in checks.items()
         ]
         caption = f"n = {figures['turns']:,} turns"
@@ -357,14 +345,14 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
     parts = [
         f"# {delivered:,} of {figures['rows']:,} rows into {figures['parameters'].get('target', '?')}",
         f"[Report with plots]({html.absolute().as_uri()}): `{html.absolute()}`",
-        _markdown_table(
+        markdown_table(
             ["", "n"],
             [
                 ["rows in", f"{figures['rows']:,}"],
                 ["delivered", f"{delivered:,}"],
                 ["rejected", f"{figures['rejected']['count']:,}"],
                 ["turns", f"{figures['turns']:,}"],
-                ["rows with a flag", _with_interval(figures["flagged_rows"])],
+                ["rows with a flag", with_interval(figures["flagged_rows"])],
                 ["requests", f"{requests['requests']:,}"],
                 ["texts asked", f"{requests['texts']:,}"],
                 ["characters sent", f"{requests['chars']:,}"],
@@ -374,30 +362,12 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
     ]
     if figures["rejected_by_reason"]:
         rows = [[code, f"{item['rows']:,}", item["reason"]] for code, item in figures["rejected_by_reason"].items()]
-        parts += ["## Rejected", _markdown_table(["reason", "rows", "which means"], rows)]
+        parts += ["## Rejected", markdown_table(["reason", "rows", "which means"], rows)]
     if figures["checks"]:
-        rows = [[code, f"{item['count']:,}", _with_interval(item)] for code, item in figures["checks"].items()]
-        parts += ["## Checks", _markdown_table(["check", "turns", "share"], rows)]
+        rows = [[code, f"{item['count']:,}", with_interval(item)] for code, item in figures["checks"].items()]
+        parts += ["## Checks", markdown_table(["check", "turns", "share"], rows)]
     parts += ["## Next", "\n".join(f"- {step}" for step in _next_steps(figures))]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in cells)} |" for cells in lines)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def _interval(item: Mapping[str, Any]) -> str:
-    low, high = item["interval_95"]
-    return f"{100 * low:.2f} to {100 * high:.2f} %"
-
-
-def _with_interval(item: Mapping[str, Any]) -> str:
-    return f"{_percent(item['share'])} ({_interval(item)}, n = {item['n']:,})"
 
 
 def _dollars(amount: float) -> str:

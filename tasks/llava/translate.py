@@ -3,7 +3,8 @@
 Only sentences travel. Structure stays home, every turn is verified once it has been put together, and a turn that
 fails goes through the attempts one by one::
 
-    memory -> first translator -> the same, each sentence alone -> next translator … -> a flagged memory -> refused
+    what reviewers settled -> memory -> first translator -> the same, each sentence alone -> next translator …
+    -> a flagged memory -> refused
 
 A turn comes from one attempt as a whole, so its style does not change half-way.
 """
@@ -29,6 +30,7 @@ from tasks.storage.schemas import TRANSLATIONS
 VERSION = "1"  # of segments, verification and checks: a change that alters results makes new jobs
 LEARNT = 1_500  # sentences at most from which a chunk's words are learnt: all 5,000 cost 0.4 ms more per row
 KEPT = "kept"  # the translator of a turn in which nothing travels, such as "<image>" or "42"
+REVIEWED = "reviewed"  # the translator of a turn whose text people settled (tasks/llava/corrections.py)
 
 
 class Engine(Protocol):
@@ -51,10 +53,13 @@ class Remembered:
 
 
 class Memory(Protocol):
-    """An existing translation, verified when it was imported."""
+    """An existing translation, verified when it was imported; or what reviewers settled."""
 
     name: str
-    lexicon: Lexicon
+
+    @property
+    def lexicon(self) -> Lexicon | None:
+        """The words learnt from it; None where it is too small to learn from."""
 
     def recall(self, values: Sequence[str]) -> dict[str, Remembered]:
         """What is remembered of these turns."""
@@ -88,7 +93,7 @@ def translate_rows(
     job: str,
     languages: tuple[str, str],
     unit: Unit = "sentence",
-    memory: Memory | None = None,
+    memories: Sequence[Memory] = (),
     again: frozenset[int] = frozenset(),
 ) -> list[Translated]:
     """Translate rows; each comes back, delivered or refused.
@@ -99,7 +104,7 @@ def translate_rows(
         job: Who asks, for the journal.
         languages: Source and target language, for the checks.
         unit: What travels on a line of its own.
-        memory: An existing translation to take good turns from, with the words learnt from it.
+        memories: Existing translations to take good turns from; the first that has one stands.
         again: Rows to ask again although the journal knows the answer: those that were refused before.
 
     Returns:
@@ -112,10 +117,10 @@ def translate_rows(
     values = dict.fromkeys(turn.value for row in rows for turn in row.turns)
     fresh = {turn.value for row in rows if row.row in again for turn in row.turns}
     results = {value: TurnResult() for value in values}
-    remembered = memory.recall(list(values)) if memory else {}
-    for value, known in remembered.items():
-        if memory and not known.flagged:
-            _settle(results[value], known.text, memory.name, verify_turn(value, known.text))
+    remembered = [(memory.name, *item) for memory in memories for item in memory.recall(list(values)).items()]
+    for name, value, known in remembered:
+        if results[value].target is None and not known.flagged:
+            _settle(results[value], known.text, name, verify_turn(value, known.text))
     for engine in engines:
         good: dict[str, dict[str, str]] = {value: {} for value in values}
         # As the chunk's unit says, then each sentence alone; what was refused before once more, when told to.
@@ -126,14 +131,15 @@ def translate_rows(
             if missing:
                 ask = partial(engine.ask, job=job, attempt=attempt, fresh=is_fresh)
                 _attempt(missing, "sentence" if attempt else unit, results, good, engine.name, ask)
-    for value, known in remembered.items():
-        if memory and results[value].target is None:
+    for name, value, known in remembered:
+        if results[value].target is None:
             results[value].sentences = []
-            _settle(results[value], known.text, memory.name, verify_turn(value, known.text))
+            _settle(results[value], known.text, name, verify_turn(value, known.text))
     done = [(value, result, result.target) for value, result in results.items() if result.target is not None]
-    # Without a memory the words are learnt from the chunk itself: no state, the same result on every machine.
-    sentences = [pair for value, result, target in done if not memory for pair in result.sentences or [(value, target)]]
-    lexicon = memory.lexicon if memory else Lexicon.learn(sentences[:: len(sentences) // LEARNT + 1])
+    lexicon = next((memory.lexicon for memory in memories if memory.lexicon), None)
+    if lexicon is None:  # learnt from the chunk itself: no state, the same result on every machine
+        sentences = [pair for value, result, target in done for pair in result.sentences or [(value, target)]]
+        lexicon = Lexicon.learn(sentences[:: len(sentences) // LEARNT + 1])
     checks = Checks(*languages, lexicon)
     for value, result, target in done:
         if result.translator != KEPT:

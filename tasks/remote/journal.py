@@ -105,6 +105,7 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA cache_size=-32000")
+            self._db.execute("PRAGMA wal_autocheckpoint=8000")  # pages; keys are random, so each page is written often
             self._db.executescript(_TABLES)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:

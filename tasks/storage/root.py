@@ -7,6 +7,9 @@
       tables/llava-es.parquet       what flows leave
       reports/translate-llava-es/   report.html, report.json
       journal/answers.sqlite        every answer of every service
+      memory/en-es.parquet          what people settled: the translation memory
+      reviews/llava-es/             packs for reviewers without Argilla, and answers/ that came back
+      argilla/                      the local Argilla's database, users and address
       run/                          the local server's and worker's files
 """
 
@@ -41,6 +44,21 @@ class DataRoot:
     def journal(self) -> Path:
         """The folder of the journal and of imported translation memories."""
         return self.path / "journal"
+
+    @property
+    def memory(self) -> Path:
+        """The translation memory of what people settled, one file per pair of languages."""
+        return self.path / "memory"
+
+    @property
+    def reviews(self) -> Path:
+        """One folder per dataset under review: packs, and the answers that came back."""
+        return self.path / "reviews"
+
+    @property
+    def argilla(self) -> Path:
+        """The local Argilla's database, users and address."""
+        return self.path / "argilla"
 
     @property
     def run(self) -> Path:

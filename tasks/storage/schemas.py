@@ -58,4 +58,95 @@ LLAVA_REJECTED = TableSchema(
     "llava-rejected/1", pa.schema([*_ROW, *_TRANSLATED, _EXTRA, _MESSAGE, pa.field("raw", pa.string())])
 )
 
-SCHEMAS = {schema.name: schema for schema in (CONVERSATIONS, TRANSLATIONS, LLAVA, LLAVA_REJECTED)}
+# What people reviewed. Every version of every answer that was ever seen, by id and time; nothing is taken out.
+_TIME = pa.timestamp("us", "UTC")
+RESPONSES = TableSchema(
+    "responses/1",
+    pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("record", pa.string(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("turn", pa.int64(), nullable=False),
+            pa.field("part", pa.string()),
+            pa.field("original", pa.string()),
+            pa.field("machine", pa.string()),
+            pa.field("translator", pa.string()),
+            pa.field("codes", CODES),
+            pa.field("user", pa.string(), nullable=False),
+            pa.field("role", pa.string()),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("text", pa.string()),
+            pa.field("verdict", pa.string()),
+            pa.field("kinds", CODES),
+            pa.field("note", pa.string()),
+            pa.field("inserted_at", _TIME, nullable=False),
+            pa.field("updated_at", _TIME, nullable=False),
+            pa.field("origin", pa.string(), nullable=False),
+        ]
+    ),
+)
+
+# The delivered rows again, with people's texts in `translated`. Per turn: where its text comes from (machine, accepted,
+# edited, adjudicate), by whom, when.
+REVIEWED = TableSchema(
+    "llava-reviewed/1",
+    pa.schema(
+        [
+            *LLAVA.columns,
+            pa.field("text_from", CODES),
+            pa.field("reviewed_by", pa.list_(CODES)),
+            pa.field("reviewed_at", pa.list_(_TIME)),
+        ]
+    ),
+)
+
+# What reviewers have left to do: turns to adjudicate, and broken corrections, with the reason and what people gave.
+REVIEW_OPEN = TableSchema(
+    "review-open/1",
+    pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("turn", pa.int64(), nullable=False),
+            pa.field("what", pa.string(), nullable=False),  # adjudicate or broken
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("original", pa.string()),
+            pa.field("machine", pa.string()),
+            pa.field(
+                "candidates",
+                pa.list_(
+                    pa.struct(
+                        [
+                            pa.field("text", pa.string()),
+                            pa.field("by", CODES),
+                            pa.field("verdicts", CODES),
+                            pa.field("notes", CODES),
+                        ]
+                    )
+                ),
+            ),
+        ]
+    ),
+)
+
+# What people settled, as a translation memory: the next translation of an equal text is theirs.
+CORRECTIONS = TableSchema(
+    "corrections/1",
+    pa.schema(
+        [
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("target", pa.string(), nullable=False),
+            pa.field("how", pa.string(), nullable=False),  # accepted, edited, or tmx
+            pa.field("by", CODES),
+            pa.field("at", _TIME),
+            pa.field("origin", pa.string(), nullable=False),  # a dataset, or the name of a TMX file
+            pa.field("row", pa.int64()),
+            pa.field("turn", pa.int64()),
+        ]
+    ),
+)
+
+SCHEMAS = {
+    schema.name: schema
+    for schema in (CONVERSATIONS, TRANSLATIONS, LLAVA, LLAVA_REJECTED, RESPONSES, REVIEWED, REVIEW_OPEN, CORRECTIONS)
+}

@@ -137,6 +137,21 @@ def read_table(path: Path, schema: TableSchema, columns: Sequence[str] | None = 
             raise TornFile(f"{path} is damaged ({error}). Move it away and run again: it is made anew.") from error
 
 
+def read_precious(path: Path, schema: TableSchema) -> pa.Table:
+    """``read_table`` for what nobody can make anew: first every byte before the footer is held against their sum.
+
+    Raises:
+        TornFile: The file is cut off or damaged.
+        ForeignTable: The columns are not the declared ones.
+    """
+    with open_table(path, schema) as file:
+        crc = sum_in_footer(file)
+    content = memoryview(path.read_bytes())
+    if crc != zlib.crc32(content[: -8 - int.from_bytes(content[-8:-4], "little")]):
+        raise TornFile(f"{path} is damaged: it is not as it was written.")
+    return read_table(path, schema)
+
+
 def read_group(path: Path, schema: TableSchema, number: int, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one row group of a table: these columns, or all.
 

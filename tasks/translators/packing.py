@@ -86,6 +86,8 @@ class Asker:
         self._journal = journal
         self._languages = (source, target)
         self._under_way: dict[bytes, asyncio.Future[Answer]] = {}
+        self._unwritten: list[tuple[dict[bytes, Answer], list[Call], asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
         # One thread writes, so that the loop never waits for the disk and packs never wait for each other's lock.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="trasvase-journal")
 
@@ -228,4 +230,26 @@ class Asker:
         asking.canary = pack[-1]
 
     async def _put(self, answers: dict[bytes, Answer], calls: list[Call]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._journal.put, answers, calls)
+        """Into the journal, in one transaction with whatever else waits for the writer by then."""
+        written = asyncio.get_running_loop().create_future()
+        self._unwritten.append((answers, calls, written))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        await written
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._unwritten:
+            waiting, self._unwritten = self._unwritten, []
+            answers = {key: answer for some, _, _ in waiting for key, answer in some.items()}
+            calls = [call for _, some, _ in waiting for call in some]
+            put = loop.run_in_executor(self._writer, self._journal.put, answers, calls)
+            await asyncio.wait([put])
+            for _, _, written in waiting:
+                if written.done():  # its chunk was cancelled
+                    continue
+                if error := put.exception():
+                    written.set_exception(error)
+                else:
+                    written.set_result(None)
+        self._writing = None

@@ -12,6 +12,7 @@ import pytest
 from tasks.cli import main
 from tasks.cli.doctor import Line, lines
 from tasks.storage.root import DataRoot
+from tests.reviews.local_argilla import LocalArgilla
 from tests.standin import GoogleStandIn
 
 ANSWERS = {
@@ -53,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def box(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    monkeypatch.delenv("ARGILLA_API_URL", raising=False)
+    monkeypatch.delenv("ARGILLA_API_KEY", raising=False)
     with Box() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("PREFECT_API_URL", server.url)
@@ -160,3 +163,122 @@ def test_json_has_every_line(box: Box, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {"installed", "reachable", "configured"} == {line["area"] for line in told}
+
+
+ARGILLA: dict[str, object] = {
+    "/api/v1/version": {"version": version("argilla")},
+    "/api/v1/me": {"username": "luz", "role": "owner"},
+    "/api/v1/me/workspaces": {"items": [{"name": "trasvase"}, {"name": "poems"}]},
+}
+
+
+@pytest.fixture
+def own_argilla(box: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
+    """An Argilla that the user named, with a key of an owner."""
+    url = box.url.removesuffix("/api")
+    box.answers |= ARGILLA
+    monkeypatch.setenv("ARGILLA_API_URL", f"{url}/")
+    monkeypatch.setenv("ARGILLA_API_KEY", "secret-key")
+    return box
+
+
+def told(line: Line) -> tuple[str, str, str]:
+    return line.state, line.found, line.to_do
+
+
+def test_no_argilla_is_fine(box: Box) -> None:
+    assert told(seen()["Argilla"]) == (
+        "ok",
+        "none: push-translations makes an HTML pack instead",
+        "Start a local one: make argilla. Or set ARGILLA_API_URL and ARGILLA_API_KEY.",
+    )
+
+
+def test_half_an_argilla_failed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGILLA_API_URL", "http://127.0.0.1:1")
+    to_do = "ARGILLA_API_KEY is not set. Set both ARGILLA_API_URL and ARGILLA_API_KEY, or neither."
+    assert told(seen()["Argilla"]) == ("failed", "half of it is set", to_do)
+
+
+def test_an_argilla_of_the_user_is_shown_without_its_key(own_argilla: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    url, found = own_argilla.url.removesuffix("/api"), seen()
+    assert told(found["Argilla"]) == ("ok", f"{version('argilla')} at {url} (ARGILLA_API_URL)", "")
+    assert told(found["Argilla's key"]) == ("ok", "of luz, owner", "")
+    assert told(found["Argilla's workspaces"]) == ("ok", "poems, trasvase", "")
+    assert found["ARGILLA_API_URL"].found == f"{url}/ (set)"
+    main(["doctor"])
+    assert "secret-key" not in capsys.readouterr().out
+
+
+def test_an_owner_without_a_workspace_makes_one_an_admin_cannot(own_argilla: Box) -> None:
+    own_argilla.answers["/api/v1/me/workspaces"] = {"items": []}
+    assert told(seen()["Argilla's workspaces"]) == ("ok", "none yet: made when needed", "")
+    own_argilla.answers["/api/v1/me"] = {"username": "luz", "role": "admin"}
+    to_do = "Ask an owner to add luz to a workspace, and give its name as `workspace`."
+    assert told(seen()["Argilla's workspaces"]) == ("failed", "none, and an admin cannot make one", to_do)
+
+
+def test_a_key_of_an_annotator_failed(own_argilla: Box) -> None:
+    own_argilla.answers["/api/v1/me"] = {"username": "ana", "role": "annotator"}
+    found = "ARGILLA_API_KEY is of ana, an annotator, who cannot push"
+    assert told(seen()["Argilla's key"]) == ("failed", found, "Set ARGILLA_API_KEY to an owner's or admin's.")
+
+
+def test_another_version_of_argilla_is_a_warning(own_argilla: Box) -> None:
+    own_argilla.answers["/api/v1/version"] = {"version": "1.0.0"}
+    url = own_argilla.url.removesuffix("/api")
+    found = f"1.0.0 at {url} (ARGILLA_API_URL), tested with {version('argilla')}"
+    assert told(seen()["Argilla"]) == ("warning", found, f"Run argilla-server {version('argilla')} there.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"), [(None, "answers with 404"), ({"name": "shop"}, "answers, but is no Argilla")]
+)
+def test_an_argilla_of_the_user_that_is_none_failed(own_argilla: Box, answer: object, found: str) -> None:
+    own_argilla.answers["/api/v1/version"] = answer
+    line = seen()["Argilla"]
+    assert (line.state, line.to_do) == ("failed", "Start it, or correct ARGILLA_API_URL.")
+    assert line.found.endswith(f"(ARGILLA_API_URL): {found}")
+
+
+def test_an_address_that_is_none_failed(own_argilla: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGILLA_API_URL", "http://box:port")
+    assert seen()["Argilla"].found == "http://box:port (ARGILLA_API_URL): is no address"
+
+
+def test_a_local_argilla_that_was_stopped_is_a_warning(box: Box, root: DataRoot) -> None:
+    root.argilla.mkdir()
+    (root.argilla / "access.json").write_text('{"url": "http://127.0.0.1:1", "key": "k"}')
+    found = "http://127.0.0.1:1 (the local one): does not answer (ConnectError)"
+    assert told(seen()["Argilla"]) == ("warning", found, "Start it: make argilla")
+
+
+def test_the_real_local_argilla_is_well_until_its_key_is_changed(
+    box: Box, root: DataRoot, argilla: LocalArgilla, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRASVASE_DATA", str(argilla.data))
+    found = seen()
+    assert told(found["Argilla"]) == ("ok", f"2.8.0 at {argilla.url} (the local one)", "")
+    assert told(found["Argilla's key"]) == ("ok", "of owner, owner", "")
+    assert "trasvase" in found["Argilla's workspaces"].found
+    assert found["Argilla's server"].found.startswith("2.8.0, ")
+    access = argilla.home / "access.json"
+    monkeypatch.setenv("ARGILLA_API_URL", argilla.url)
+    monkeypatch.setenv("ARGILLA_API_KEY", "not this one")
+    to_do = "Correct it: an owner's or admin's, from My settings in the web UI."
+    assert told(seen()["Argilla's key"]) == ("failed", "ARGILLA_API_KEY is refused", to_do)
+    monkeypatch.delenv("ARGILLA_API_URL")
+    monkeypatch.delenv("ARGILLA_API_KEY")
+    monkeypatch.setenv("TRASVASE_DATA", str(root.path))
+    root.argilla.mkdir()
+    (root.argilla / "access.json").write_text(access.read_text().replace(argilla.owner.key, "old"))
+    refused = f"the key in {root.argilla / 'access.json'} is refused"
+    assert told(seen()["Argilla's key"]) == ("failed", refused, "Renew it: make argilla")
+
+
+def test_the_environment_of_argilla_is_looked_at(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tasks.cli.doctor.ENVIRONMENT", tmp_path)
+    assert seen()["Argilla's server"].found == "none: make argilla installs it, a remote Argilla needs none"
+    (tmp_path / "installed").touch()
+    to_do = "Install it anew: rm -r .venv-argilla, then make argilla"
+    assert told(seen()["Argilla's server"]) == ("warning", f"not in {tmp_path}", to_do)

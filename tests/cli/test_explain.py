@@ -11,7 +11,7 @@ import pytest
 
 from tasks.cli import main
 from tasks.storage.root import DataRoot
-from tests.cli.small_job import DELIVERED, NO_ROW, REFUSED, make_job
+from tests.cli.small_job import DELIVERED, EDITED, NO_ROW, REFUSED, make_job, reviewed_table
 
 
 def story(path: Path, row: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -113,6 +113,52 @@ def test_what_the_memory_held_is_told(
         "shouting/1",
         "THIS IS THE",
     )
+
+
+def test_a_text_that_people_settled_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRASVASE_DATA", str(tmp_path))
+    manifest = make_job(DataRoot(tmp_path), settled={"Is this the end?": "¿Es este el final?"})
+    asked, told = story(manifest.folder, 6, capsys)["turns"]
+    assert (asked["settled"], asked["translated"], asked["translator"], asked["attempts"]) == (
+        "¿Es este el final?",
+        "¿Es este el final?",
+        "reviewed",
+        [],
+    )
+    assert (told["settled"], told["translator"]) == (None, "shouting/1")
+    assert story(manifest.folder, 6, capsys)["same"] is True
+    assert main(["explain", str(manifest.folder), "6"]) == 0
+    shown = capsys.readouterr().out
+    assert "  settled by people  ¿Es este el final?" in shown
+    assert "  from             reviewed, the text that people settled" in shown
+
+
+def test_a_job_of_before_the_corrections_is_still_told(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = json.loads((job / "manifest.json").read_text())
+    del written["parameters"]["corrections"]
+    (job / "manifest.json").write_text(json.dumps(written))
+    assert story(job, 0, capsys)["turns"][0]["settled"] is None
+
+
+def test_a_row_of_a_reviewed_table_is_told_with_whose_text_it_is(
+    root: DataRoot, job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reviewed_table(root, job.name)
+    asked, told = story(path, 0, capsys)["turns"]
+    assert asked["reviewed"] == {
+        "text": asked["translated"],
+        "text_from": "accepted",
+        "by": ["reviewer-3f2a9c01"],
+        "at": "2026-11-20 10:15 UTC",
+    }
+    assert (told["reviewed"]["text"], told["translated"]) == (EDITED, "THE BUS IS WHITE AND RED. IT IS 3 PM.")
+    assert main(["explain", str(path), "0"]) == 0
+    shown = capsys.readouterr().out
+    assert "  reviewed         accepted by reviewer-3f2a9c01, 2026-11-20 10:15 UTC" in shown
+    assert f"  reviewed text    {EDITED}" in shown
+    assert story(path, 1, capsys)["turns"][0]["reviewed"]["text_from"] == "machine"
 
 
 def test_without_the_journal_the_chunk_still_speaks(

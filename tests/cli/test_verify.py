@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tasks.cli import main
+from tasks.llava.corrections import Correction, add_corrections
+from tasks.reviews.records import record_id
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import LLAVA, TRANSLATIONS
+from tasks.storage.schemas import CORRECTIONS, LLAVA, RESPONSES, REVIEW_OPEN, REVIEWED, TRANSLATIONS, TableSchema
 from tasks.storage.tables import read_table, write_table
+from tests.cli.small_job import EDITED, ROWS, reviewed_table
+
+AT = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
 
 
 def findings(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
@@ -153,6 +160,116 @@ def test_a_foreign_table_is_found_by_name(root: DataRoot, capsys: pytest.Capture
     foreign = root.tables / "foreign.parquet"
     pq.write_table(pa.table({"text": ["a"]}), foreign)
     assert findings(foreign, capsys) == {"ForeignTable": 1}
+
+
+@pytest.fixture
+def reviews(root: DataRoot, job: Path) -> DataRoot:
+    """The data root with the three tables of a review."""
+    reviewed_table(root, job.name)
+    machine = "THE BUS IS WHITE AND RED. IT IS 3 PM."
+    answer = {
+        "id": "6d1f",
+        "record": record_id("llava-es", 0, 1, ROWS[0][3], machine),
+        "row": 0,
+        "turn": 1,
+        "part": "worst",
+        "original": ROWS[0][3],
+        "machine": machine,
+        "translator": "shouting/1",
+        "codes": [],
+        "user": "reviewer-3f2a9c01",
+        "role": "annotator",
+        "status": "submitted",
+        "text": EDITED,
+        "verdict": "minor",
+        "kinds": ["grammar"],
+        "note": None,
+        "inserted_at": AT,
+        "updated_at": AT,
+        "origin": "argilla:1f2e",
+    }
+    draft = {**answer, "status": "draft", "text": None, "updated_at": AT.replace(hour=9)}
+    write_rows(root.tables / "llava-es-responses.parquet", RESPONSES, [draft, answer])
+    candidate = {"text": EDITED, "by": ["reviewer-3f2a9c01"], "verdicts": ["minor"], "notes": []}
+    left = {"row": 0, "turn": 1, "what": "broken", "reason": "lines", "original": "A", "machine": "B"}
+    both = [{**left, "what": "adjudicate", "candidates": [candidate]}, {**left, "candidates": [candidate]}]
+    write_rows(root.tables / "llava-es-open.parquet", REVIEW_OPEN, both)
+    corrections = [Correction(ROWS[0][3], EDITED, "edited", ("reviewer-3f2a9c01",), AT, "llava-es", 0, 1)]
+    add_corrections(root.memory / "en-es.parquet", corrections, "llava-es")
+    return root
+
+
+def write_rows(path: Path, schema: TableSchema, rows: list[dict[str, Any]]) -> None:
+    write_table(pa.Table.from_pylist(rows, schema=schema.columns), path, schema, {})
+
+
+def test_the_tables_of_a_review_have_no_findings(reviews: DataRoot, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(reviews.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "answers are there once, fit their records, and have known values (n = 2)" in shown
+    assert "entries are there once and say how they were settled (n = 1)" in shown
+    assert f"{reviews.tables / 'llava-es-reviewed.parquet'}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("record", "llava-es:0:0:9f3a0c12d4e5", "record"),
+        ("machine", "ANOTHER TEXT.", "record"),
+        ("text", None, "text"),
+        ("status", "lost", "status"),
+        ("part", "best", "part"),
+        ("verdict", "fine", "verdict"),
+        ("kinds", ["grammar", "typo"], "kinds"),
+        ("updated_at", AT.replace(hour=9), "key"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_found(
+    reviews: DataRoot, column: str, value: object, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reviews.tables / "llava-es-responses.parquet"
+    rows = read_table(path, RESPONSES).to_pylist()
+    rows[1][column] = value
+    write_rows(path, RESPONSES, rows)
+    assert findings(path, capsys) == {code: 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("text_from", ["machine", "somebody"], "text_from"),
+        ("text_from", ["machine"], "text_from"),
+        ("reviewed_by", [[], ["reviewer-77d01b2e"]], "reviewed_by"),
+        ("reviewed_at", [AT, None], "reviewed_by"),
+        ("error", "refused", "error"),
+    ],
+)
+def test_a_reviewed_row_that_does_not_fit_together_is_found(
+    reviews: DataRoot, column: str, value: object, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reviews.tables / "llava-es-reviewed.parquet"
+    rows = read_table(path, REVIEWED).to_pylist()
+    rows[0][column] = value
+    write_rows(path, REVIEWED, rows)
+    assert findings(path, capsys) == {code: 1}
+
+
+def test_what_is_left_to_do_without_a_text_or_out_of_order_is_found(
+    reviews: DataRoot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reviews.tables / "llava-es-open.parquet"
+    rows = read_table(path, REVIEW_OPEN).to_pylist()
+    write_rows(path, REVIEW_OPEN, [{**rows[0], "row": 5}, {**rows[1], "candidates": []}])
+    assert findings(path, capsys) == {"key": 1, "what": 1}
+
+
+def test_a_broken_text_among_what_people_settled_is_found(
+    reviews: DataRoot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reviews.memory / "en-es.parquet"
+    rows = read_table(path, CORRECTIONS).to_pylist()
+    write_rows(path, CORRECTIONS, [*rows, *rows, {**rows[0], "target": "Una\nvez", "how": "guessed"}])
+    assert findings(path, capsys) == {"key": 1, "how": 1, "lines": 1}
 
 
 @pytest.mark.parametrize("name", ["nothing.parquet", "journal", "raw/rows.json"])

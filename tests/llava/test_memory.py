@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.llava.corrections import Choice
 from tasks.llava.lexicon import Lexicon
 from tasks.llava.memory import BadMemory, JournaledMemory, MemorySummary, import_memory, read_summary, summary_path
+from tasks.llava.tmx import BadTmx, write_tmx
 from tasks.llava.translate import Remembered
 from tasks.remote.journal import Journal
 from tasks.storage.files import sha256
@@ -89,6 +91,34 @@ def test_our_own_table_is_a_memory(tmp_path: Path) -> None:
 def test_the_zero_width_space_that_google_writes_is_no_damage(tmp_path: Path) -> None:
     path = _file(tmp_path, [("It is a bus.", "Es un \u200bautobús.")])
     assert {"It is a bus.": Remembered("Es un autobús.", flagged=False)} == _import(path, tmp_path)[1]
+
+
+def test_a_tmx_goes_through_the_same_import(tmp_path: Path) -> None:
+    pairs = [GOOD, FLAGGED, *[(source, target.replace("\x07", "\ufffd")) for source, target, _ in DAMAGED]]
+    path = tmp_path / "memory.TMX"
+    write_tmx(path, {source: Choice(target, (), None, "tmx", 1) for source, target in pairs}, "en", "es")
+    journal = Journal(tmp_path / "answers.sqlite")
+
+    summary = import_memory(path, journal, tmp_path, "en", "es")
+
+    known = JournaledMemory(journal, summary.digest, "en", "es").recall([source for source, _ in pairs])
+    assert {GOOD[0]: Remembered(GOOD[1], flagged=False), FLAGGED[0]: Remembered(FLAGGED[1], flagged=True)} == known
+    assert (8, 2, 1) == (summary.turns, summary.distinct, summary.taken)
+    assert {"placeholder": 1, "lines": 2, "control": 1, "echo": 1, "empty": 1} == summary.refused
+
+
+def test_a_broken_tmx_is_named_before_anything_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "memory.tmx"
+    write_tmx(path, {GOOD[0]: Choice(GOOD[1], (), None, "tmx", 1)}, "en", "es")
+    path.write_bytes(path.read_bytes()[:-10])
+    journal = Journal(tmp_path / "answers.sqlite")
+
+    with pytest.raises(BadTmx, match=r"memory\.tmx, line \d+: "):
+        import_memory(path, journal, tmp_path, "en", "es")
+
+    memory = JournaledMemory(journal, sha256(path), "en", "es")
+    assert {} == memory.recall([GOOD[0]])
+    assert not summary_path(tmp_path, sha256(path), "en", "es").exists()
 
 
 def test_a_second_import_reads_only_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

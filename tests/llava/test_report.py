@@ -9,10 +9,11 @@ import pytest
 from tasks.llava.checks import SOFT
 from tasks.llava.collect import Tables
 from tasks.llava.memory import MemorySummary
-from tasks.llava.report import REJECTIONS, Report, wilson, write_report
+from tasks.llava.report import REJECTIONS, Report, write_report
 from tasks.llava.source import REASONS
 from tasks.llava.verify import HARD
 from tasks.remote.journal import Call
+from tasks.stats.intervals import wilson
 from tasks.storage.root import DataRoot
 from tests.cli.small_job import make_tables
 

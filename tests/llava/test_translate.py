@@ -53,10 +53,9 @@ class Engine:
 
 
 class Memory:
-    name = "memory"
-    lexicon = Lexicon.learn([])
-
     def __init__(self, known: dict[str, Remembered]) -> None:
+        self.name = "memory"
+        self.lexicon: Lexicon | None = Lexicon.learn([])
         self._known = known
 
     def recall(self, values: Sequence[str]) -> dict[str, Remembered]:
@@ -65,7 +64,8 @@ class Memory:
 
 def _one(*engines: Engine, row: Conversation, memory: Memory | None = None, again: bool = False) -> Translated:
     forced = frozenset([row.row]) if again else frozenset()
-    (done,) = translate_rows([row], engines, job="j", languages=("en", "es"), memory=memory, again=forced)
+    memories = [memory] if memory else []
+    (done,) = translate_rows([row], engines, job="j", languages=("en", "es"), memories=memories, again=forced)
     return done
 
 
@@ -168,6 +168,41 @@ def test_a_good_turn_of_the_memory_is_taken_over() -> None:
 
     assert ["memory", "one/1"] == [turn.translator for turn in done.turns]
     assert "<image>\n¿Qué está haciendo el hombre?" == done.turns[0].target
+
+
+def test_what_reviewers_settled_comes_before_a_memory_and_any_engine() -> None:
+    engine = Engine("one/1")
+    settled = Memory({QUESTION: Remembered("<image>\n¿Qué hace el hombre?", flagged=False)})
+    settled.name, settled.lexicon = "reviewed", None
+    memory = Memory({QUESTION: Remembered("<image>\n¿Qué está haciendo el hombre?", flagged=False)})
+
+    (done,) = translate_rows(
+        [_row(QUESTION, "It is a good day.")], [engine], job="j", languages=("en", "es"), memories=[settled, memory]
+    )
+
+    assert [("<image>\n¿Qué hace el hombre?", "reviewed"), ("Day good a is it.", "one/1")] == [
+        (turn.target, turn.translator) for turn in done.turns
+    ]
+    assert [("It is a good day.", 0)] == engine.asked
+
+
+def test_a_settled_text_that_breaks_the_structure_gives_way_to_the_engine() -> None:
+    settled = Memory({QUESTION: Remembered("¿Qué hace el hombre?", flagged=False)})
+    settled.name = "reviewed"
+
+    (turn,) = _one(Engine("one/1"), row=_row(QUESTION), memory=settled).turns
+
+    assert ("one/1", [("reviewed", "lines")]) == (turn.translator, turn.failures)
+
+
+def test_a_row_that_was_refused_takes_its_settled_text_when_asked_again() -> None:
+    refusing = Engine("one/1", lambda text, attempt: Answer(None, "refused"))
+    settled = Memory({QUESTION: Remembered("<image>\n¿Qué hace el hombre?", flagged=False)})
+    settled.name = "reviewed"
+
+    done = _one(refusing, row=_row(QUESTION), memory=settled, again=True)
+
+    assert (None, "reviewed", []) == (done.error, done.turns[0].translator, refusing.asked)
 
 
 def test_a_flagged_turn_of_the_memory_is_asked_and_is_the_last_resort() -> None:

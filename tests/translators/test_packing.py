@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -13,7 +13,8 @@ import pytest
 
 from tasks.remote import retry
 from tasks.remote.errors import Denied, Echoed, Misaligned, TooLarge, Unreachable
-from tasks.remote.journal import Answer, Journal
+from tasks.remote.journal import Answer, Call, Journal
+from tasks.storage.errors import DiskFull
 from tasks.translators.packing import Asker, packs
 from tasks.translators.protocol import Limits
 
@@ -239,3 +240,30 @@ def test_every_request_stands_in_the_list_of_calls(journal: Journal) -> None:
     _ask(Engine(max_items=2), journal, ["a", "bb", "ccc"])
 
     assert [(2, 3, "answered"), (1, 3, "answered")] == [(c.texts, c.chars, c.outcome) for c in journal.calls("job")]
+
+
+def test_answers_that_wait_for_the_disk_are_written_together(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    put, first_is_slow = journal.put, threading.Event()
+
+    def slow(answers: Mapping[bytes, Answer], calls: Sequence[Call] = ()) -> None:
+        if not written:
+            first_is_slow.wait(0.2)  # until the others have come
+        written.append(len(calls))
+        put(answers, calls)
+
+    monkeypatch.setattr(journal, "put", slow)
+    texts = [f"text {n}" for n in range(8)]
+
+    assert texts == [(answer.text or "").lower() for answer in _ask(Engine(max_items=1), journal, texts).values()]
+    assert (8, len(journal.calls("job"))) == (sum(written), 8)
+    assert len(written) < 8
+
+
+def test_a_disk_that_is_full_fails_all_that_waited_for_it(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(answers: Mapping[bytes, Answer], calls: Sequence[Call] = ()) -> None:
+        raise DiskFull("No space left on the disk for the journal.")
+
+    monkeypatch.setattr(journal, "put", full)
+    with pytest.raises(DiskFull, match="No space left"):
+        _ask(Engine(max_items=1), journal, ["one", "two", "three"])

@@ -1,0 +1,28 @@
+"""Figures in words, and tables in Markdown, the same in every report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 in per cent."""
+    return f"{100 * share:.2f} %"
+
+
+def interval(item: Mapping[str, Any]) -> str:
+    """The ends of a share's ``interval_95``, in per cent."""
+    low, high = item["interval_95"]
+    return f"{100 * low:.2f} to {100 * high:.2f} %"
+
+
+def with_interval(item: Mapping[str, Any]) -> str:
+    """A share with its interval and its n."""
+    return f"{percent(item['share'])} ({interval(item)}, n = {item['n']:,})"
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; a cell's own bars and line breaks do not break it."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(' '.join(cell.replace('|', '¦').split()) for cell in cells)} |" for cells in lines)

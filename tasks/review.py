@@ -1,0 +1,255 @@
+"""The steps of the review loop, as tasks: read, call the library, write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from tasks.chunks.lock import only_run
+from tasks.options import LOCAL, REMOTE
+from tasks.plan import shown
+from tasks.reviews.records import Desk, Refused, Response, ReviewTurn
+from tasks.settings import Settings, argilla_access
+from tasks.storage.errors import PermanentError
+from tasks.storage.files import write_bytes
+from tasks.storage.root import DataRoot
+
+if TYPE_CHECKING:
+    from tasks.reviews.history import History
+    from tasks.reviews.images import Images
+    from tasks.reviews.merge import Merged
+
+To = Literal["auto", "argilla", "pack"]
+_DRAWN = "drawn.json"
+_NAMED = 50  # refused records and answers in an artifact
+
+
+class Review(NamedTuple):
+    """One table under review."""
+
+    table: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """Packs, answers that came back, and the lock."""
+        return DataRoot(Settings().data).reviews / self.name
+
+    def path(self, what: str) -> Path:
+        """A table that the review leaves, such as ``tables/llava-es-reviewed.parquet``."""
+        return DataRoot(Settings().data).tables / f"{self.name}-{what}.parquet"
+
+
+def find_review(table: Path, dataset: str) -> Review | None:
+    """The table that is meant: a path, or a name under ``tables/``; None where there is none yet."""
+    for path in (table, DataRoot(Settings().data).tables / f"{table}.parquet"):
+        if path.is_file():
+            return Review(path.absolute(), dataset or path.stem)
+    return None
+
+
+def nothing_to_do(reason: str) -> State[Any]:
+    """End a flow run as Completed, seen as "Skipped" with its reason: a schedule or a trigger came too early."""
+    return Completed(name="Skipped", message=reason)
+
+
+@contextmanager
+def working_on(review: Review, what: str) -> Iterator[None]:
+    """One run at a time pushes a review, one pulls it."""
+    with only_run(review.folder / what):
+        yield
+
+
+@task(task_run_name="choose", **LOCAL)
+def choose_turns(review: Review, sample: int, audit: int, seed: int) -> list[ReviewTurn]:
+    """The turns of the worst rows, and of rows drawn at random."""
+    from tasks.reviews.choose import choose
+
+    turns = choose(review.table, review.name, sample, audit, seed)
+    audited = sum(turn.part == "audit" for turn in turns)
+    get_run_logger().info("%d turns to show, %d of them drawn at random.", len(turns), audited)
+    return turns
+
+
+@task(task_run_name="push", **REMOTE)
+def push_turns(review: Review, turns: Sequence[ReviewTurn], to: To, images: str, overlap: int, workspace: str) -> str:
+    """Show the turns; what is there already is left alone."""
+    from tasks.reviews.images import Images
+
+    logger, pictures = get_run_logger(), Images(images)
+    desk = None if to == "pack" else _argilla(review, workspace, pictures, overlap)
+    if desk is None and to == "argilla":
+        raise PermanentError(
+            "No Argilla is configured. Type `make argilla`, or set ARGILLA_API_URL and ARGILLA_API_KEY."
+        )
+    desk = desk or _pack(review, pictures)
+    pushed = desk.push(turns, lambda done, of: logger.info("%d of %d records", done, of))
+    _remember_drawn(review, turns)
+    told = f"{pushed.added} records new, {pushed.updated} shown anew, {pushed.unchanged} left alone"
+    logger.info("%s, %d refused. Review here: %s", told, len(pushed.refused), pushed.where)
+    problems = [Refused(name, reason) for name, reason in pictures.problems.items()]
+    _show_refused(
+        "not-pushed", "Records that were not taken, and images that cannot be shown.", [*pushed.refused, *problems]
+    )
+    return pushed.where
+
+
+@task(task_run_name="pull", **REMOTE)
+def pull_responses(review: Review, workspace: str) -> History:
+    """Fetch all answers and add what is new to the responses table."""
+    from tasks.reviews.history import add_responses
+    from tasks.reviews.images import Images
+
+    nothing = Images("")
+    desks = [desk for desk in (_argilla(review, workspace, nothing, 1), _pack(review, nothing)) if desk]
+    found = [each for desk in desks for each in desk.responses()]
+    history = add_responses(review.path("responses"), [each for each in found if isinstance(each, Response)])
+    refused = [each for each in found if isinstance(each, Refused)]
+    get_run_logger().info(
+        "%d answers, %d versions of them new, %d that belong to nothing of ours.",
+        len(history.latest),
+        history.added,
+        len(refused),
+    )
+    _show_refused("refused-answers", "Answers that cannot be used; they stay where they were given.", refused)
+    return history
+
+
+def is_merged(review: Review, history: History) -> bool:
+    """Whether the report, which is written last, is younger than the table and all answers."""
+    report = _report_folder(review) / "report.json"
+    younger = report.is_file() and report.stat().st_mtime_ns
+    return bool(younger) and all(path.stat().st_mtime_ns < younger for path in (review.table, history.path))
+
+
+@task(task_run_name="merge", **LOCAL)
+def merge_reviews(review: Review, history: History) -> Merged:
+    """People's texts into the reviewed table and into the translation memory."""
+    from tasks.llava.corrections import Correction, add_corrections
+    from tasks.llava.verify import HARD, verify_turn
+    from tasks.reviews.merge import read_turns, settle, settle_shown, write_open, write_reviewed
+
+    merged = settle(read_turns(review.table), history.latest, verify_turn, HARD)
+    write_reviewed(review.table, merged, review.path("reviewed"))
+    write_open(merged, review.path("open"))
+    corrections = [
+        Correction(each.original, each.text, each.text_from, each.by, each.at, review.name, each.row, each.turn)
+        for each in settle_shown(history.latest, verify_turn)
+        if each.text_from in ("accepted", "edited")
+    ]
+    add_corrections(_memory(review), corrections, review.name)
+    get_run_logger().info(
+        "%d turns answered, %d to adjudicate, %d broken corrections, %d answers to texts that have changed since; "
+        "%d texts for the memory.",
+        len(merged.settled),
+        len(merged.open),
+        len(merged.broken),
+        len(merged.stale),
+        len(corrections),
+    )
+    return merged
+
+
+@task(task_run_name="send back", **REMOTE)
+def send_back_broken(review: Review, workspace: str, merged: Merged) -> int:
+    """Put corrections that break a text on their reviewers' lists again."""
+    from tasks.reviews.images import Images
+
+    nothing = Images("")
+    packed = [each for each in merged.broken if each[0].origin.startswith("pack:")]
+    typed = [each for each in merged.broken if not each[0].origin.startswith("pack:")]
+    desk = _argilla(review, workspace, nothing, 1) if typed else None
+    sent = desk.send_back(typed) if desk else 0
+    if packed:
+        pack = _pack(review, nothing)
+        if returned := pack.send_back(packed):
+            pack.push([], lambda done, of: None)  # the next one to open the pack sees the reason
+            sent += returned
+    get_run_logger().info("%d corrections went back to their reviewers.", sent)
+    return sent
+
+
+@task(task_run_name="report", **LOCAL)
+def report_reviews(review: Review, history: History, merged: Merged) -> dict[str, Path]:
+    """Say how far reviewers agree and how often the machine errs, as HTML with plots and as a Markdown artifact."""
+    from tasks.reviews.report import write_review_report
+
+    report = write_review_report(
+        _report_folder(review), review.name, history, merged, review.path("open"), _drawn(review)
+    )
+    shown(create_markdown_artifact, key=f"review-{review.name}".lower(), markdown=report.markdown)
+    get_run_logger().info("Report: %s", report.html)
+    return left(review)
+
+
+def left(review: Review) -> dict[str, Path]:
+    """What a pull leaves."""
+    return {
+        "responses": review.path("responses"),
+        "reviewed": review.path("reviewed"),
+        "open": review.path("open"),
+        "memory": _memory(review),
+        "report": _report_folder(review) / "report.html",
+    }
+
+
+def _report_folder(review: Review) -> Path:
+    return DataRoot(Settings().data).reports / f"review-{review.name}"
+
+
+def _remember_drawn(review: Review, turns: Sequence[ReviewTurn]) -> None:
+    """Which turns were ever drawn at random: what the error rate's answers are a part of."""
+    drawn = {*(_drawn(review) or ()), *((turn.row, turn.turn) for turn in turns if turn.part == "audit")}
+    text = json.dumps(sorted(drawn)).encode()
+    path = review.folder / _DRAWN
+    if not path.is_file() or path.read_bytes() != text:
+        write_bytes(path, text)
+
+
+def _drawn(review: Review) -> set[tuple[int, int]] | None:
+    path = review.folder / _DRAWN
+    return {(row, turn) for row, turn in json.loads(path.read_bytes())} if path.is_file() else None
+
+
+def _argilla(review: Review, workspace: str, images: Images, overlap: int) -> Desk | None:
+    from tasks.reviews.argilla_desk import ArgillaDesk
+
+    access = argilla_access(Settings())
+    if access is None:
+        return None
+    return ArgillaDesk(access.url, access.key.get_secret_value(), workspace, review.name, images, overlap)
+
+
+def _pack(review: Review, images: Images) -> Desk:
+    from tasks.reviews.pack import Pack
+
+    return Pack(review.folder, review.name, images)
+
+
+def _memory(review: Review) -> Path:
+    """The memory of the table's pair of languages, which its provenance names.
+
+    Raises:
+        PermanentError: The provenance is missing.
+    """
+    from tasks.llava.corrections import memory_path
+
+    provenance = review.table.with_suffix(".provenance.json")
+    if not provenance.is_file():
+        raise PermanentError(f"{provenance} is missing: it names the languages of {review.table}. Run translate-llava.")
+    asked = json.loads(provenance.read_bytes())["parameters"]
+    return memory_path(DataRoot(Settings().data).memory, asked["source_language"], asked["target"])
+
+
+def _show_refused(key: str, description: str, refused: Sequence[Refused]) -> None:
+    if refused:
+        rows = [{"what": each.id, "reason": each.reason} for each in refused[:_NAMED]]
+        shown(create_table_artifact, key=key, table=rows, description=f"{description} {len(refused)} in all.")
