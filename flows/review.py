@@ -33,7 +33,7 @@ def push_translations(
     audit: int = 100,
     to: To = "auto",
     images: str = "",
-    overlap: int = 2,
+    overlap: int | None = None,
     seed: int = 0,
     workspace: str = "trasvase",
     restarts: int = 0,
@@ -48,7 +48,7 @@ def push_translations(
         to: argilla, a pack (one HTML file), or auto: Argilla where one is configured.
         images: Folder of the images, or an address with {image} in it such as
             "http://images.cocodataset.org/train2017/{image}"; without it no image is shown.
-        overlap: Answers that an audited turn waits for.
+        overlap: Answers that an audited turn waits for: 2 in a new review when empty.
         seed: Of the random rows.
         workspace: Argilla's workspace.
         restarts: Counted by the automation that starts a crashed run again; leave it 0.

@@ -18,7 +18,7 @@ from tasks.options import LOCAL, REMOTE
 from tasks.plan import shown
 from tasks.reviews.records import Desk, Refused, Response, ReviewTurn
 from tasks.settings import Settings, argilla_access
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import write_bytes
 from tasks.storage.root import DataRoot
 
@@ -80,7 +80,9 @@ def choose_turns(review: Review, sample: int, audit: int, seed: int) -> list[Rev
 
 
 @task(task_run_name="push", **REMOTE)
-def push_turns(review: Review, turns: Sequence[ReviewTurn], to: To, images: str, overlap: int, workspace: str) -> str:
+def push_turns(
+    review: Review, turns: Sequence[ReviewTurn], to: To, images: str, overlap: int | None, workspace: str
+) -> str:
     """Show the turns; what is there already is left alone."""
     from tasks.reviews.images import Images
 
@@ -109,7 +111,7 @@ def pull_responses(review: Review, workspace: str) -> History:
     from tasks.reviews.images import Images
 
     nothing = Images("")
-    desks = [desk for desk in (_argilla(review, workspace, nothing, 1), _pack(review, nothing)) if desk]
+    desks = [desk for desk in (_argilla(review, workspace, nothing), _pack(review, nothing)) if desk]
     found = [each for desk in desks for each in desk.responses()]
     history = add_responses(review.path("responses"), [each for each in found if isinstance(each, Response)])
     refused = [each for each in found if isinstance(each, Refused)]
@@ -137,7 +139,8 @@ def merge_reviews(review: Review, history: History) -> Merged:
     from tasks.llava.verify import HARD, verify_turn
     from tasks.reviews.merge import read_turns, settle, settle_shown, write_open, write_reviewed
 
-    merged = settle(read_turns(review.table), history.latest, verify_turn, HARD)
+    answered = {response.row for response in history.latest}
+    merged = settle(read_turns(review.table, answered), history.latest, verify_turn, HARD)
     write_reviewed(review.table, merged, review.path("reviewed"))
     write_open(merged, review.path("open"))
     corrections = [
@@ -166,7 +169,7 @@ def send_back_broken(review: Review, workspace: str, merged: Merged) -> int:
     nothing = Images("")
     packed = [each for each in merged.broken if each[0].origin.startswith("pack:")]
     typed = [each for each in merged.broken if not each[0].origin.startswith("pack:")]
-    desk = _argilla(review, workspace, nothing, 1) if typed else None
+    desk = _argilla(review, workspace, nothing) if typed else None
     sent = desk.send_back(typed) if desk else 0
     if packed:
         pack = _pack(review, nothing)
@@ -216,10 +219,13 @@ def _remember_drawn(review: Review, turns: Sequence[ReviewTurn]) -> None:
 
 def _drawn(review: Review) -> set[tuple[int, int]] | None:
     path = review.folder / _DRAWN
-    return {(row, turn) for row, turn in json.loads(path.read_bytes())} if path.is_file() else None
+    try:
+        return {(row, turn) for row, turn in json.loads(path.read_bytes())} if path.is_file() else None
+    except (ValueError, TypeError) as error:
+        raise TornFile(f"{path} is damaged ({error}). Move it away and push again: it is made anew.") from error
 
 
-def _argilla(review: Review, workspace: str, images: Images, overlap: int) -> Desk | None:
+def _argilla(review: Review, workspace: str, images: Images, overlap: int | None = None) -> Desk | None:
     from tasks.reviews.argilla_desk import ArgillaDesk
 
     access = argilla_access(Settings())

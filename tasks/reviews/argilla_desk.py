@@ -50,6 +50,8 @@ from tasks.storage.errors import PermanentError, TransientError
 BATCH = 50  # records per request: the server answers nobody else while it takes one in
 _PAGE = 250  # records per request when reading: thumbnails come along
 _PASSES = 3
+_AUDIT = "-audit"  # ends the name of the second dataset
+_OVERLAP = 2  # answers that an audited turn of a new review waits for
 _TIMEOUT_SECONDS = 60
 _MAX_MESSAGE, _MAX_MESSAGES = 20_000, 500  # characters and number of a chat field's messages that Argilla takes
 _OURS = {"made_by": "trasvase"}
@@ -142,15 +144,19 @@ class ArgillaDesk:
         workspace: Argilla's workspace; made when it is missing.
         dataset: Name of the review.
         images: What is shown of a row's image.
-        overlap: Answers that an audited turn waits for.
+        overlap: Answers that an audited turn waits for; None is 2 for a new review, and as it is for another.
 
     Raises:
-        PermanentError: ``overlap`` is less than 1, or the address is none.
+        PermanentError: ``overlap`` is less than 1, the address is none, or the review is called like another's audit.
     """
 
-    def __init__(self, url: str, key: str, workspace: str, dataset: str, images: Images, overlap: int) -> None:
-        if overlap < 1:
+    def __init__(
+        self, url: str, key: str, workspace: str, dataset: str, images: Images, overlap: int | None = None
+    ) -> None:
+        if overlap is not None and overlap < 1:
             raise PermanentError(f"overlap={overlap}: an audited turn waits for at least 1 answer.")
+        if dataset.endswith(_AUDIT):
+            raise PermanentError(f"A review cannot be called {dataset!r}: {_AUDIT!r} is added to another's. Rename it.")
         self._server = _Server(url, key)
         self._workspace = workspace
         self._dataset = dataset
@@ -296,7 +302,7 @@ class ArgillaDesk:
                 self._server.call("POST", f"workspaces/{workspace}/users", {"user_id": user["id"]})
 
     def _name(self, part: Part) -> str:
-        return self._dataset if part == "worst" else f"{self._dataset}-audit"
+        return self._dataset if part == "worst" else f"{self._dataset}{_AUDIT}"
 
     def _get(self, workspace: str, part: Part) -> dict[str, Any] | None:
         found = self._server.call("GET", "me/datasets", workspace_id=workspace, name=self._name(part))["items"]
@@ -309,7 +315,7 @@ class ArgillaDesk:
 
     def _open(self, workspace: str, part: Part) -> _Place:
         """A dataset to push to; it is made when it is missing, and finished where a push was killed while making it."""
-        min_submitted = self._overlap if part == "audit" else 1
+        min_submitted = (self._overlap or _OVERLAP) if part == "audit" else 1
         dataset = self._get(workspace, part)
         if dataset is None:
             dataset = self._server.call(
@@ -332,9 +338,9 @@ class ArgillaDesk:
             )
         place = self._check(dataset, part, complete=True)
         waits_for = dataset["distribution"]["min_submitted"]
-        if part == "audit" and waits_for != min_submitted:
+        if part == "audit" and self._overlap not in (None, waits_for):
             raise PermanentError(
-                f"Records of {dataset['name']!r} wait for {waits_for} answers, not for {min_submitted}. "
+                f"Records of {dataset['name']!r} wait for {waits_for} answers, not for {self._overlap}. "
                 f"Push with overlap={waits_for}, or change it in Argilla (Dataset settings). Nothing was changed."
             )
         if is_draft:

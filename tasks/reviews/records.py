@@ -24,9 +24,9 @@ Status = Literal["submitted", "draft", "discarded"]
 
 # The questions' values; their words for reviewers stand in guidelines.md and in the questions' titles.
 VERDICTS = {
-    "good": "Good: nothing to change · Bien: no hay nada que cambiar",
+    "good": "Good · Bien",
     "minor": "Small errors · Errores leves",
-    "major": "Grave errors: the meaning is changed · Errores graves: cambia el sentido",
+    "major": "Grave errors · Errores graves",
     "unusable": "Unusable · Inservible",
 }
 ERRORS = ("minor", "major", "unusable")  # verdicts that count as an error of the machine
