@@ -1,8 +1,10 @@
-"""One Argilla for all tests that want one; each makes a workspace of its own."""
+"""One Argilla for all tests that want one, each makes a workspace of its own; and a browser's page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,3 +15,22 @@ from tests.reviews.local_argilla import LocalArgilla
 def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalArgilla]:
     with LocalArgilla(tmp_path_factory.mktemp("argilla")) as local:
         yield local
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Any]:
+    """A page of a new Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "chromium",
+            executable_path="/usr/bin/chromium",
+            headless=True,
+            args=[*flags.split(), "--disable-component-update", "--disable-sync"],
+        )
+        page = browser.pages[0]
+        page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
+        yield page
+        browser.close()

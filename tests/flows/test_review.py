@@ -16,10 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tasks.cli.local_argilla import LogIn
+from tasks.remote.journal import Journal
 from tasks.storage.schemas import LLAVA, RESPONSES, REVIEWED
 from tasks.storage.tables import read_table
 from tests.flows.local_prefect import LocalPrefect
-from tests.reviews.local_argilla import LocalArgilla
+from tests.reviews.local_argilla import LocalArgilla, sign_in
 
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "llava_sample.json"
 ROWS, WORST, AUDITED = 330, 230, 30  # rows of the table, shown as worst, drawn at random: some 1,000 turns
@@ -43,7 +45,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, argilla: LocalArgilla) -> It
 def table(local: LocalPrefect, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("raw") / "rows.json"
     source.write_text(json.dumps(json.loads(SAMPLE.read_text())[:ROWS]))
-    run = local.run("translate-llava/spanish", source=str(source), translator="shouting", chunk_size=100)
+    run = local.run("translate-llava/spanish", source=str(source), translator="apertium", chunk_size=100)
     local.wait(run, "COMPLETED")
     return local.folder.parent / "tables" / "llava-es.parquet"
 
@@ -77,17 +79,10 @@ class Site:
         self.argilla = argilla
         self.names = (dataset, f"{dataset}-audit")
 
-    def _ask(self, key: str, method: str, path: str, **how: Any) -> Any:
+    def _ask(self, user: LogIn, method: str, path: str, **how: Any) -> Any:
         for _ in range(100):  # the server may be on its way up again
             try:
-                answer = httpx.request(
-                    method,
-                    f"{self.argilla.url}/api/v1{path}",
-                    headers={"X-Argilla-Api-Key": key},
-                    timeout=60,
-                    trust_env=False,
-                    **how,
-                )
+                answer = self.argilla.call(method, path, user, **how)
             except httpx.TransportError:
                 time.sleep(0.2)
                 continue
@@ -96,7 +91,7 @@ class Site:
         raise AssertionError("Argilla does not come back")
 
     def datasets(self) -> dict[str, str]:
-        found = self._ask(self.argilla.owner.key, "GET", "/me/datasets")["items"]
+        found = self._ask(self.argilla.owner, "GET", "/me/datasets")["items"]
         return {item["name"]: item["id"] for item in found if item["name"] in self.names}
 
     def records(self) -> list[dict[str, Any]]:
@@ -106,7 +101,7 @@ class Site:
             offset = 0
             while True:
                 page = self._ask(
-                    self.argilla.owner.key,
+                    self.argilla.owner,
                     "GET",
                     f"/datasets/{dataset}/records",
                     params={"include": ["responses", "suggestions"], "limit": 500, "offset": offset},
@@ -117,14 +112,14 @@ class Site:
                     break
         return list(found.values())
 
-    def answer(self, key: str, record: str, status: str = "submitted", **values: Any) -> dict[str, Any]:
+    def answer(self, user: LogIn, record: str, status: str = "submitted", **values: Any) -> dict[str, Any]:
         body = {"status": status, "values": {name: {"value": value} for name, value in values.items()}}
-        answer: dict[str, Any] = self._ask(key, "POST", f"/records/{record}/responses", json=body)
+        answer: dict[str, Any] = self._ask(user, "POST", f"/records/{record}/responses", json=body)
         return answer
 
-    def edit(self, key: str, response: str, status: str = "submitted", **values: Any) -> dict[str, Any]:
+    def edit(self, user: LogIn, response: str, status: str = "submitted", **values: Any) -> dict[str, Any]:
         body = {"status": status, "values": {name: {"value": value} for name, value in values.items()}}
-        answer: dict[str, Any] = self._ask(key, "PUT", f"/responses/{response}", json=body)
+        answer: dict[str, Any] = self._ask(user, "PUT", f"/responses/{response}", json=body)
         return answer
 
 
@@ -166,22 +161,22 @@ def test_the_loop_loses_no_answer(local: LocalPrefect, argilla: LocalArgilla, ta
     given: dict[str, dict[str, Any]] = {}
 
     def review(number: int) -> None:
-        key = argilla.reviewers[number].key
+        person = argilla.reviewers[number]
         for at, record in enumerate(records[number::3][:60]):
             machine = _suggested(record)
             if at % 6 == 0:
-                answer = site.answer(key, record["id"], "draft", text=f"{machine} borrador")
+                answer = site.answer(person, record["id"], "draft", text=f"{machine} borrador")
             elif at % 6 == 1:
-                answer = site.answer(key, record["id"], "discarded")
+                answer = site.answer(person, record["id"], "discarded")
             elif at % 6 == 2:
-                answer = site.answer(key, record["id"], text=machine, verdict="good")
+                answer = site.answer(person, record["id"], text=machine, verdict="good")
             else:
                 answer = site.answer(
-                    key, record["id"], text=machine.replace("?", " de verdad?"), verdict="minor", kinds=["style"]
+                    person, record["id"], text=machine.replace("?", " de verdad?"), verdict="minor", kinds=["style"]
                 )
             if at % 6 == 5:
                 answer = site.edit(
-                    key, answer["id"], text=machine.replace("?", " de veras?"), verdict="major", kinds=["grammar"]
+                    person, answer["id"], text=machine.replace("?", " de veras?"), verdict="major", kinds=["grammar"]
                 )
             given[answer["id"]] = answer
 
@@ -220,3 +215,72 @@ def test_the_loop_loses_no_answer(local: LocalPrefect, argilla: LocalArgilla, ta
 
 def typed_texts(rows: list[dict[str, Any]], mark: str) -> set[str]:
     return {row["text"] for row in rows if row["status"] == "submitted" and mark in (row["text"] or "")}
+
+
+def _picture(path: Path) -> None:
+    """A counter with two baskets, a lamp and a till."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (960, 640), "#f3e9d8")
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 420, 960, 640), fill="#8a5a34")
+    draw.rectangle((0, 400, 960, 424), fill="#a9713f")
+    draw.polygon([(430, 0), (530, 0), (600, 90), (360, 90)], fill="#37474f")
+    draw.ellipse((440, 80, 520, 120), fill="#ffe082")
+    for left in (90, 400):
+        draw.polygon([(left, 320), (left + 240, 320), (left + 205, 410), (left + 35, 410)], fill="#c49a5a")
+        for at in range(5):
+            draw.chord((left + 12 + 42 * at, 276, left + 76 + 42 * at, 350), 180, 360, fill="#d98f3d")
+    draw.rectangle((740, 280, 890, 410), fill="#546e7a")
+    draw.rectangle((758, 296, 872, 336), fill="#b2dfdb")
+    image.save(path, quality=85)
+
+
+def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
+    local: LocalPrefect, argilla: LocalArgilla, table: Path, page: Any, tmp_path: Path
+) -> None:
+    row = read_table(table, LLAVA).to_pylist()[0]
+    original, machine = row["conversations"][0]["value"], row["translated"][0]["value"]
+    assert "<image>\nAre all of the customers waiting by the door?" == original
+    _picture(tmp_path / row["image"])
+    run = local.run(
+        "push-translations/spanish", table=str(table), dataset="typed", sample=0, audit=ROWS, images=str(tmp_path)
+    )
+    local.wait(run, "COMPLETED")
+    sign_in(page, argilla, argilla.reviewers[0])
+    dataset = Site(argilla, "typed").datasets()["typed-audit"]
+    page.set_viewport_size({"width": 1500, "height": 950})
+    page.goto(f"{argilla.url}/dataset/{dataset}/annotation-mode?page=1&status=pending")
+    page.click("button.search-area__icon")
+    page.fill("input.search-area__input", '"customers waiting by the door"')
+    page.keyboard.press("Enter")
+    page.get_by_text("Are all of the customers waiting by the door?").first.wait_for()
+    page.get_by_text("<image>").first.wait_for()
+    page.wait_for_function("[...document.images].some(image => image.naturalWidth === 512)")
+    editor = page.locator('[aria-label="Question: text"] [contenteditable=true]')
+    assert machine == editor.inner_text().strip()
+    page.wait_for_load_state("networkidle")
+    editor.press("Control+End")
+    page.keyboard.type(" ¿Y tú, «ñandú» — sí?")
+    page.get_by_text("Small errors", exact=False).first.click()
+    page.screenshot(path=tmp_path / "argilla-record.png")
+    with page.expect_response(lambda answer: "/responses" in answer.url and answer.request.method == "POST") as answer:
+        page.get_by_role("button", name="↵ Submit").click()
+    assert answer.value.status == 201
+
+    local.wait(local.run("pull-reviews/spanish", table=str(table), dataset="typed"), "COMPLETED")
+
+    reviewed = read_table(table.parent / "typed-reviewed.parquet", REVIEWED).to_pylist()[0]
+    assert f"{machine} ¿Y tú, «ñandú» — sí?" == reviewed["translated"][0]["value"]
+    assert "edited" == reviewed["text_from"][0]
+    assert {"machine"} == set(reviewed["text_from"][1:])
+
+    # What people settled is the next translation of the same text, and costs no request.
+    source = json.loads((table.with_suffix(".provenance.json")).read_text())["source"]["path"]
+    run = local.run("translate-llava/spanish", source=source, translator="apertium", chunk_size=100, name="again")
+    local.wait(run, "COMPLETED")
+    again = read_table(table.parent / "again-es.parquet", LLAVA).to_pylist()[0]
+    assert f"{machine} ¿Y tú, «ñandú» — sí?" == again["translated"][0]["value"]
+    assert "reviewed" == again["translator"][0]
+    job = json.loads((table.parent / "again-es.provenance.json").read_text())["job"]
+    assert [] == Journal(local.folder.parent / "journal" / "answers.sqlite").calls(job)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -85,3 +85,12 @@ class LocalArgilla(local_argilla.LocalArgilla):
             body = {"user_id": self.user_id(reviewer)}
             self.call("POST", f"/workspaces/{made}/users", json=body).raise_for_status()
         return str(made)
+
+
+def sign_in(page: Any, argilla: LocalArgilla, user: LogIn) -> None:
+    """Sign in with a browser's page, as a person does."""
+    page.goto(f"{argilla.url}/sign-in")
+    page.fill("input[name=Username]", user.username)
+    page.fill("input[name=Password]", user.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "sign-in" not in url)

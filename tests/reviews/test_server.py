@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from tasks.cli.local_argilla import LogIn
 from tasks.reviews.server.text import parse, searchable
-from tests.reviews.local_argilla import LocalArgilla
+from tests.reviews.local_argilla import LocalArgilla, sign_in
 
 QUESTIONS = {
     "text": {"type": "text", "use_markdown": False},
@@ -469,25 +469,6 @@ def test_reviewers_submit_while_records_are_pushed(place: Place) -> None:
     assert "database is locked" not in place.argilla.server.log.read_text("utf-8")
 
 
-@pytest.fixture
-def page(tmp_path: Any) -> Iterator[Any]:
-    """A page of a new Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "chromium",
-            executable_path="/usr/bin/chromium",
-            headless=True,
-            args=[*flags.split(), "--disable-component-update", "--disable-sync"],
-        )
-        page = browser.pages[0]
-        page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
-        yield page
-        browser.close()
-
-
 def test_a_reviewer_finds_a_record_in_the_browser_and_submits_a_correction(place: Place, page: Any) -> None:
     ana = place.argilla.reviewers[0]
     suggestion = {"text": {"value": "<image>\nEl autobús es blanca.", "agent": "apertium/1", "score": 0.5}}
@@ -495,11 +476,7 @@ def test_a_reviewer_finds_a_record_in_the_browser_and_submits_a_correction(place
         *({"id": str(number), "original": f"A dog, {number}."} for number in range(5)),
         {"id": "bus", "original": "<image>\nThe bus is white.", "fields": {"image": IMAGE}, "suggestions": suggestion},
     )
-    page.goto(f"{place.argilla.url}/sign-in")
-    page.fill("input[name=Username]", ana.username)
-    page.fill("input[name=Password]", ana.password)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda url: "sign-in" not in url)
+    sign_in(page, place.argilla, ana)
     page.goto(f"{place.argilla.url}/dataset/{place.dataset}/annotation-mode?page=1&status=pending")
     page.click("button.search-area__icon")
     page.fill("input.search-area__input", '"bus is"')
