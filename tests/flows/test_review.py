@@ -26,6 +26,8 @@ from tests.reviews.local_argilla import LocalArgilla, sign_in
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "llava_sample.json"
 ROWS, WORST, AUDITED = 330, 230, 30  # rows of the table, shown as worst, drawn at random: some 1,000 turns
 
+TYPED = "<image>\n¿Están todos los clientes —también la niña del «ñandú»— esperando junto a la puerta?"
+
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, argilla: LocalArgilla) -> Iterator[LocalPrefect]:
@@ -195,7 +197,7 @@ def test_the_loop_loses_no_answer(local: LocalPrefect, argilla: LocalArgilla, ta
 
     # Killed in the middle of the pull, then pulled through the deployment, twice.
     responses = tables / "loop-responses.parquet"
-    _flow(local, pull, kill_when=lambda: responses.exists() or list(tables.glob(".loop-responses*")))
+    assert -9 == _flow(local, pull, kill_when=lambda: responses.exists() or list(tables.glob(".loop-responses*")))
     run = local.run("pull-reviews/spanish", table=str(table), dataset="loop")
     local.wait(run, "COMPLETED")
     rows = read_table(responses, RESPONSES).to_pylist()
@@ -260,8 +262,10 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
     editor = page.locator('[aria-label="Question: text"] [contenteditable=true]')
     assert machine == editor.inner_text().strip()
     page.wait_for_load_state("networkidle")
-    editor.press("Control+End")
-    page.keyboard.type(" ¿Y tú, «ñandú» — sí?")
+    editor.press("Control+a")
+    page.keyboard.type("<image>")
+    page.keyboard.press("Enter")
+    page.keyboard.type(TYPED.removeprefix("<image>\n"))
     page.get_by_text("Small errors", exact=False).first.click()
     page.screenshot(path=tmp_path / "argilla-record.png")
     with page.expect_response(lambda answer: "/responses" in answer.url and answer.request.method == "POST") as answer:
@@ -271,7 +275,7 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
     local.wait(local.run("pull-reviews/spanish", table=str(table), dataset="typed"), "COMPLETED")
 
     reviewed = read_table(table.parent / "typed-reviewed.parquet", REVIEWED).to_pylist()[0]
-    assert f"{machine} ¿Y tú, «ñandú» — sí?" == reviewed["translated"][0]["value"]
+    assert TYPED == reviewed["translated"][0]["value"]
     assert "edited" == reviewed["text_from"][0]
     assert {"machine"} == set(reviewed["text_from"][1:])
 
@@ -280,7 +284,7 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
     run = local.run("translate-llava/spanish", source=source, translator="apertium", chunk_size=100, name="again")
     local.wait(run, "COMPLETED")
     again = read_table(table.parent / "again-es.parquet", LLAVA).to_pylist()[0]
-    assert f"{machine} ¿Y tú, «ñandú» — sí?" == again["translated"][0]["value"]
+    assert TYPED == again["translated"][0]["value"]
     assert "reviewed" == again["translator"][0]
     job = json.loads((table.parent / "again-es.provenance.json").read_text())["job"]
     assert [] == Journal(local.folder.parent / "journal" / "answers.sqlite").calls(job)
