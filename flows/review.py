@@ -8,17 +8,19 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.plan import check_restarts
+from tasks.plan import check_restarts, patient
 from tasks.review import (
     To,
     choose_turns,
     find_review,
+    found_by,
     is_merged,
     left,
     merge_reviews,
     nothing_to_do,
     pull_responses,
     push_turns,
+    remember_merged,
     report_reviews,
     send_back_broken,
     working_on,
@@ -35,7 +37,7 @@ def push_translations(
     images: str = "",
     overlap: int | None = None,
     seed: int = 0,
-    workspace: str = "trasvase",
+    workspace: str = "",
     restarts: int = 0,
 ) -> str | State[Any]:
     """Show translations to reviewers: the worst by the checks, and some at random. Pushing again adds only what is new.
@@ -47,10 +49,10 @@ def push_translations(
         audit: Rows drawn at random; from these the error rate is published.
         to: argilla, a pack (one HTML file), or auto: Argilla where one is configured.
         images: Folder of the images, or an address with {image} in it such as
-            "http://images.cocodataset.org/train2017/{image}"; without it no image is shown.
+            "http://images.cocodataset.org/train2017/{image}"; as in the last push when empty, else no image is shown.
         overlap: Answers that an audited turn waits for: 2 in a new review when empty.
         seed: Of the random rows.
-        workspace: Argilla's workspace.
+        workspace: Argilla's workspace; as in the last push when empty, "trasvase" in a new review.
         restarts: Counted by the automation that starts a crashed run again; leave it 0.
 
     Returns:
@@ -62,14 +64,14 @@ def push_translations(
         return nothing_to_do(f"There is no table {table} yet. Run translate-llava, or correct `table`.")
     with working_on(review, "push"):
         turns = choose_turns(review, sample, audit, seed)
-        return push_turns(review, turns, to, images, overlap, workspace)
+        return patient(push_turns)(review, turns, to, images, overlap, workspace)
 
 
 @flow(name="pull-reviews")
 def pull_reviews(
     table: Path = Path("llava-es"),
     dataset: str = "",
-    workspace: str = "trasvase",
+    workspace: str = "",
     restarts: int = 0,
 ) -> dict[str, Path] | State[Any]:
     """Fetch what reviewers answered, merge it, remember it, and report how far they agree.
@@ -79,7 +81,7 @@ def pull_reviews(
     Args:
         table: The table that was pushed: its name under tables/, or a path.
         dataset: Name of the review; the table's name when empty.
-        workspace: Argilla's workspace.
+        workspace: Argilla's workspace; as in the last push when empty.
         restarts: Counted by the automation that starts a crashed run again; leave it 0.
 
     Returns:
@@ -91,11 +93,13 @@ def pull_reviews(
     if review is None:
         return nothing_to_do(f"There is no table {table} yet. Run translate-llava, or correct `table`.")
     with working_on(review, "pull"):
-        history = pull_responses(review, workspace)
+        history = patient(pull_responses)(review, workspace)
         if not history.latest:
             return nothing_to_do("Nobody has answered yet.")
-        if is_merged(review, history):
+        found = found_by(review, history)
+        if is_merged(review, found):
             return left(review)
         merged = merge_reviews(review, history)
-        send_back_broken(review, workspace, merged)
-        return report_reviews(review, history, merged)
+        patient(send_back_broken)(review, workspace, merged)
+        report_reviews(review, history, merged)
+        return remember_merged(review, found)

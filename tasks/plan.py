@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import re
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
@@ -20,6 +21,9 @@ from tasks.chunks.manifest import Chunk, Manifest
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 from tasks.storage.schemas import TableSchema
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MAX_RESTARTS = 3
 _NAMED = 10  # chunks named in a message
@@ -37,6 +41,14 @@ def chunk_runner() -> TaskRunner[PrefectFuture[Any]]:
     """Threads for chunks. Always with a number: the default is unlimited."""
     runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=Settings().chunk_threads)
     return runner
+
+
+def patient(task: Task[P, R]) -> Task[P, R]:
+    """The task, tried again after an error that may pass as often and as late as the settings say."""
+    settings = Settings()
+    return task.with_options(
+        retries=settings.chunk_retries, retry_delay_seconds=exponential_backoff(settings.chunk_retry_seconds)
+    )
 
 
 def check_restarts(restarts: int) -> None:
@@ -83,14 +95,10 @@ def run_chunks(
     chosen, pending = manifest.chosen(numbers), manifest.pending(schema, numbers)
     logger.info("%s: %d chunks to do, %d done.", manifest.job, len(pending), len(chosen) - len(pending))
     progress = _Progress(manifest.job, chosen, pending)
-    settings = Settings()
-    patient = task.with_options(
-        retries=settings.chunk_retries, retry_delay_seconds=exponential_backoff(settings.chunk_retry_seconds)
-    )
     # Millions of small objects without cycles come and go: walking them and Prefect's took a tenth of the CPU.
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-    futures = patient.map(pending, unmapped(manifest))
+    futures = patient(task).map(pending, unmapped(manifest))
     chunk_of = {future.task_run_id: chunk for future, chunk in zip(futures, pending, strict=True)}
     failed: dict[str, str] = {}
     for future in as_completed(list(futures)):
@@ -162,7 +170,14 @@ def _duration(seconds: float) -> str:
 
 
 def shown(call: Any, **what: Any) -> Any:
-    """Show something in the UI. A server that is away costs the picture, not the run."""
+    """Show something in the UI. A server that is away costs the picture, not the run.
+
+    Args:
+        call: Makes or updates an artifact.
+        what: Its arguments; of a ``key`` what no key may have becomes a dash: names come from users.
+    """
+    if "key" in what:
+        what["key"] = re.sub("[^a-z0-9]+", "-", what["key"].lower()).strip("-")
     try:
         return call(**what)
     except (httpx.HTTPError, PrefectException) as error:

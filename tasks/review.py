@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,7 +17,7 @@ from prefect.states import Completed
 from tasks.chunks.lock import only_run
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import shown
-from tasks.reviews.records import Desk, Refused, Response, ReviewTurn
+from tasks.reviews.records import Desk, Refused, Response, ReviewTurn, review_name
 from tasks.settings import Settings, argilla_access
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import write_bytes
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 To = Literal["auto", "argilla", "pack"]
 _DRAWN = "drawn.json"
+_MERGED = "merged.json"
+_LANGUAGES = "languages.json"
+_PUSHED = "pushed.json"
 _NAMED = 50  # refused records and answers in an artifact
 
 
@@ -49,10 +53,14 @@ class Review(NamedTuple):
 
 
 def find_review(table: Path, dataset: str) -> Review | None:
-    """The table that is meant: a path, or a name under ``tables/``; None where there is none yet."""
+    """The table that is meant: a path, or a name under ``tables/``; None where there is none yet.
+
+    Raises:
+        PermanentError: The review's name cannot be a file's.
+    """
     for path in (table, DataRoot(Settings().data).tables / f"{table}.parquet"):
         if path.is_file():
-            return Review(path.absolute(), dataset or path.stem)
+            return Review(path.absolute(), review_name(dataset or path.stem))
     return None
 
 
@@ -73,6 +81,7 @@ def choose_turns(review: Review, sample: int, audit: int, seed: int) -> list[Rev
     """The turns of the worst rows, and of rows drawn at random."""
     from tasks.reviews.choose import choose
 
+    _languages(review)
     turns = choose(review.table, review.name, sample, audit, seed)
     audited = sum(turn.part == "audit" for turn in turns)
     get_run_logger().info("%d turns to show, %d of them drawn at random.", len(turns), audited)
@@ -86,6 +95,8 @@ def push_turns(
     """Show the turns; what is there already is left alone."""
     from tasks.reviews.images import Images
 
+    pushed_before = _pushed_before(review)
+    images, workspace = images or pushed_before.images, workspace or pushed_before.workspace
     logger, pictures = get_run_logger(), Images(images)
     desk = None if to == "pack" else _argilla(review, workspace, pictures, overlap)
     if desk is None and to == "argilla":
@@ -93,6 +104,8 @@ def push_turns(
             "No Argilla is configured. Type `make argilla`, or set ARGILLA_API_URL and ARGILLA_API_KEY."
         )
     desk = desk or _pack(review, pictures)
+    if (now := _PushedBefore(images, workspace)) != pushed_before:
+        write_bytes(review.folder / _PUSHED, json.dumps(now._asdict(), ensure_ascii=False).encode())
     pushed = desk.push(turns, lambda done, of: logger.info("%d of %d records", done, of))
     _remember_drawn(review, turns)
     told = f"{pushed.added} records new, {pushed.updated} shown anew, {pushed.unchanged} left alone"
@@ -125,22 +138,46 @@ def pull_responses(review: Review, workspace: str) -> History:
     return history
 
 
-def is_merged(review: Review, history: History) -> bool:
-    """Whether the report, which is written last, is younger than the table and all answers."""
-    report = _report_folder(review) / "report.json"
-    younger = report.is_file() and report.stat().st_mtime_ns
-    return bool(younger) and all(path.stat().st_mtime_ns < younger for path in (review.table, history.path))
+def found_by(review: Review, history: History) -> list[Any]:
+    """What a merge is made from: program and files, as they are before it."""
+    return [version("trasvase"), *_seen([review.table, history.path, review.folder / _DRAWN])]
+
+
+def is_merged(review: Review, found: list[Any]) -> bool:
+    """Whether the last whole pull was made from these very files, and what it left is as it was left.
+
+    Not told by which file is younger: a table put back from a backup, or moved here, is older than what it replaces.
+    """
+    path = review.folder / _MERGED
+    try:
+        return bool(json.loads(path.read_bytes()) == [found, _seen(left(review).values())])
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def remember_merged(review: Review, found: list[Any]) -> dict[str, Path]:
+    """Write down, last of all, that this has been merged."""
+    write_bytes(review.folder / _MERGED, json.dumps([found, _seen(left(review).values())]).encode())
+    return left(review)
+
+
+def _seen(paths: Iterable[Path]) -> list[list[Any]]:
+    stats = [(path, path.stat() if path.is_file() else None) for path in paths]
+    return [[str(path), stat and [stat.st_size, stat.st_mtime_ns, stat.st_ino]] for path, stat in stats]
 
 
 @task(task_run_name="merge", **LOCAL)
 def merge_reviews(review: Review, history: History) -> Merged:
     """People's texts into the reviewed table and into the translation memory."""
     from tasks.llava.corrections import Correction, add_corrections
+    from tasks.llava.translate import REVIEWED
     from tasks.llava.verify import HARD, verify_turn
-    from tasks.reviews.merge import read_turns, settle, settle_shown, write_open, write_reviewed
+    from tasks.reviews.merge import read_remembered, read_turns, settle, settle_shown, write_open, write_reviewed
 
+    memory = _memory(review)
     answered = {response.row for response in history.latest}
-    merged = settle(read_turns(review.table, answered), history.latest, verify_turn, HARD)
+    remembered = read_remembered(review.table, answered, REVIEWED)
+    merged = settle(read_turns(review.table, answered), history.latest, verify_turn, HARD, remembered)
     write_reviewed(review.table, merged, review.path("reviewed"))
     write_open(merged, review.path("open"))
     corrections = [
@@ -148,7 +185,7 @@ def merge_reviews(review: Review, history: History) -> Merged:
         for each in settle_shown(history.latest, verify_turn)
         if each.text_from in ("accepted", "edited")
     ]
-    add_corrections(_memory(review), corrections, review.name)
+    add_corrections(memory, corrections, review.name)
     get_run_logger().info(
         "%d turns answered, %d to adjudicate, %d broken corrections, %d answers to texts that have changed since; "
         "%d texts for the memory.",
@@ -181,16 +218,16 @@ def send_back_broken(review: Review, workspace: str, merged: Merged) -> int:
 
 
 @task(task_run_name="report", **LOCAL)
-def report_reviews(review: Review, history: History, merged: Merged) -> dict[str, Path]:
+def report_reviews(review: Review, history: History, merged: Merged) -> Path:
     """Say how far reviewers agree and how often the machine errs, as HTML with plots and as a Markdown artifact."""
     from tasks.reviews.report import write_review_report
 
     report = write_review_report(
         _report_folder(review), review.name, history, merged, review.path("open"), _drawn(review)
     )
-    shown(create_markdown_artifact, key=f"review-{review.name}".lower(), markdown=report.markdown)
+    shown(create_markdown_artifact, key=f"review-{review.name}", markdown=report.markdown)
     get_run_logger().info("Report: %s", report.html)
-    return left(review)
+    return report.html
 
 
 def left(review: Review) -> dict[str, Path]:
@@ -208,13 +245,30 @@ def _report_folder(review: Review) -> Path:
     return DataRoot(Settings().data).reports / f"review-{review.name}"
 
 
+class _PushedBefore(NamedTuple):
+    """What a push that does not name it takes from the last one: one that is triggered names nothing."""
+
+    images: str = ""
+    workspace: str = "trasvase"
+
+
+def _pushed_before(review: Review) -> _PushedBefore:
+    path = review.folder / _PUSHED
+    try:
+        return _PushedBefore(**json.loads(path.read_bytes())) if path.is_file() else _PushedBefore()
+    except (ValueError, TypeError) as error:
+        raise TornFile(
+            f"{path} is damaged ({error}). Move it away and push again, with `images` and `workspace` where they were "
+            "given."
+        ) from error
+
+
 def _remember_drawn(review: Review, turns: Sequence[ReviewTurn]) -> None:
     """Which turns were ever drawn at random: what the error rate's answers are a part of."""
-    drawn = {*(_drawn(review) or ()), *((turn.row, turn.turn) for turn in turns if turn.part == "audit")}
-    text = json.dumps(sorted(drawn)).encode()
-    path = review.folder / _DRAWN
-    if not path.is_file() or path.read_bytes() != text:
-        write_bytes(path, text)
+    known, drawn = _drawn(review), {(turn.row, turn.turn) for turn in turns if turn.part == "audit"}
+    # A push without an audit does not make an unknown draw an empty one.
+    if drawn - (known or set()):
+        write_bytes(review.folder / _DRAWN, json.dumps(sorted(drawn | (known or set()))).encode())
 
 
 def _drawn(review: Review) -> set[tuple[int, int]] | None:
@@ -231,6 +285,7 @@ def _argilla(review: Review, workspace: str, images: Images, overlap: int | None
     access = argilla_access(Settings())
     if access is None:
         return None
+    workspace = workspace or _pushed_before(review).workspace
     return ArgillaDesk(access.url, access.key.get_secret_value(), workspace, review.name, images, overlap)
 
 
@@ -241,18 +296,42 @@ def _pack(review: Review, images: Images) -> Desk:
 
 
 def _memory(review: Review) -> Path:
-    """The memory of the table's pair of languages, which its provenance names.
-
-    Raises:
-        PermanentError: The provenance is missing.
-    """
+    """The memory of the review's pair of languages."""
     from tasks.llava.corrections import memory_path
 
+    return memory_path(DataRoot(Settings().data).memory, *_languages(review))
+
+
+def _languages(review: Review) -> tuple[str, str]:
+    """The table's pair of languages, which its provenance names and which the review keeps to.
+
+    Raises:
+        PermanentError: The provenance is missing or damaged, or the review is one of other languages.
+    """
     provenance = review.table.with_suffix(".provenance.json")
-    if not provenance.is_file():
-        raise PermanentError(f"{provenance} is missing: it names the languages of {review.table}. Run translate-llava.")
-    asked = json.loads(provenance.read_bytes())["parameters"]
-    return memory_path(DataRoot(Settings().data).memory, asked["source_language"], asked["target"])
+    try:
+        asked = json.loads(provenance.read_bytes())["parameters"]
+        pair = [str(asked["source_language"]), str(asked["target"])]
+    except FileNotFoundError:
+        raise PermanentError(
+            f"{provenance} is missing: it names the languages of {review.table}. Run translate-llava."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(
+            f"{provenance} does not name the languages of {review.table} ({error}). Move it away and run translate-llava: "
+            "it is written anew."
+        ) from error
+    path = review.folder / _LANGUAGES
+    try:
+        known = [str(code) for code in json.loads(path.read_bytes())]
+    except (FileNotFoundError, ValueError, TypeError):
+        write_bytes(path, json.dumps(known := pair).encode())
+    if known != pair:  # the answers would be settled, and go into the memory, as if they were in these languages
+        raise PermanentError(
+            f"The review {review.name!r} is one of {' into '.join(known)}, and {review.table} is {' into '.join(pair)}. "
+            "Give it a review of its own (`dataset`). Nothing was changed."
+        )
+    return pair[0], pair[1]
 
 
 def _show_refused(key: str, description: str, refused: Sequence[Refused]) -> None:

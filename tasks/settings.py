@@ -80,7 +80,7 @@ def argilla_access(settings: Settings) -> ArgillaAccess | None:
     """The user's own Argilla, else the one that `make argilla` left its address of, else none.
 
     Raises:
-        PermanentError: Half of it is set.
+        PermanentError: Half of it is set, or what `make argilla` left is damaged.
     """
     url, key = settings.argilla_api_url, settings.argilla_api_key
     if url and key:
@@ -91,8 +91,11 @@ def argilla_access(settings: Settings) -> ArgillaAccess | None:
     local = DataRoot(settings.data).argilla / "access.json"
     if not local.is_file():
         return None
-    stored = json.loads(local.read_bytes())
-    return ArgillaAccess(stored["url"], SecretStr(stored["key"]))
+    try:
+        stored = json.loads(local.read_bytes())
+        return ArgillaAccess(stored["url"], SecretStr(stored["key"]))
+    except (ValueError, KeyError, TypeError):
+        raise PermanentError(f"{local} is damaged. Move it away and type `make argilla`: it is written anew.") from None
 
 
 def read_options(name: str, model: type[Options]) -> Options:

@@ -11,6 +11,7 @@ from types import ModuleType
 from tasks.translators import names
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{each.name}" for each in (ROOT / "docs").glob("*.md"))]
 
 
 def test_the_translator_shown_to_contributors_translates() -> None:
@@ -33,11 +34,23 @@ def test_every_translator_stands_in_the_readme() -> None:
 def test_every_file_that_the_documents_name_is_there() -> None:
     named = {
         path
-        for document in ("README.md", "CONTRIBUTING.md", "docs/recovery.md", "docs/decisions.md")
-        for path in re.findall(r"`((?:flows|tasks|tests|docs|data/samples)/[\w./-]+)`", (ROOT / document).read_text())
+        for document in DOCUMENTS
+        for path in re.findall(
+            r"`((?:flows|tasks|tests|docs|data/samples)/[\w./-]+)`", (ROOT / document).read_text("utf-8")
+        )
     }
     invented = {"tasks/translators/reversing.py"}
     assert [] == sorted(path for path in named - invented if not (ROOT / path).exists())
+
+
+def test_every_link_and_picture_leads_somewhere_and_every_picture_is_shown() -> None:
+    linked = {
+        ((ROOT / document).parent / target).resolve()
+        for document in DOCUMENTS
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", (ROOT / document).read_text("utf-8"))
+    }
+    assert [] == sorted(path for path in linked if not path.exists())
+    assert set() == set((ROOT / "docs" / "images").iterdir()) - linked
 
 
 def test_recovery_s_number_of_restarts_is_the_flow_s() -> None:

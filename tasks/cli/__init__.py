@@ -28,6 +28,7 @@ examples:
   trasvase status
   trasvase verify data/tables
   trasvase explain data/tables/llava-es.parquet 17
+  trasvase argilla --background
   trasvase explain --help
 
 exit codes:

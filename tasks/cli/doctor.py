@@ -277,7 +277,9 @@ def _argilla(settings: Settings) -> Iterator[Line]:
     try:
         access = argilla_access(settings)
     except PermanentError as error:
-        yield Line("reachable", "Argilla", "failed", "half of it is set", str(error))
+        half = settings.argilla_api_url or settings.argilla_api_key
+        found = "half of it is set" if half else "its address cannot be read"
+        yield Line("reachable", "Argilla", "failed", found, str(error))
         return
     if access is None:
         to_do = "Start a local one: make argilla. Or set ARGILLA_API_URL and ARGILLA_API_KEY."

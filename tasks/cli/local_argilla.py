@@ -192,7 +192,13 @@ class LocalArgilla:
     def _secrets(self) -> dict[str, Any]:
         if not self.users_file.exists():
             return {"users": [], "redis_port": 0}
-        stored: dict[str, Any] = json.loads(self.users_file.read_bytes())
+        try:
+            stored: dict[str, Any] = json.loads(self.users_file.read_bytes())
+        except ValueError as error:
+            raise PermanentError(
+                f"{self.users_file} is damaged ({error}). Put a copy of it back; without one move it away and start again: "
+                "users of the same names get new passwords, their answers stay."
+            ) from error
         return stored
 
     def _make_log_ins(self, reviewers: Sequence[str]) -> list[LogIn]:
@@ -258,8 +264,11 @@ class LocalArgilla:
 
 def last_port(data: Path) -> int:
     """The port of the last start, Argilla's own before the first one."""
-    access = DataRoot(data).argilla / "access.json"
-    return int(json.loads(access.read_bytes())["url"].rpartition(":")[2]) if access.exists() else PORT
+    try:
+        access = json.loads((DataRoot(data).argilla / "access.json").read_bytes())
+        return int(access["url"].rpartition(":")[2])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # it is written anew when all has started
+        return PORT
 
 
 def _answers(port: int) -> bool:

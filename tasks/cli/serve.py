@@ -21,7 +21,9 @@ from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+MADE = ("tables/*", "reports/**/*", "reviews/*/*.html")
 TOLD_AT_THE_END = ("Finished in state", "Encountered exception during", "Engine execution exited")
+SET_OFF_SECONDS = 20  # an automation starts its run 1 to 3 s after the event
 LOG_ROUNDS = 3  # after the end of a flow run its last lines take up to 2 s
 
 _EPILOG = """\
@@ -31,7 +33,9 @@ examples:
   trasvase serve --stop             end what --background or --run left running
   trasvase serve --run translate-llava/spanish --param source=rows.json --param 'chunks=[17, 101]'
 
-exit codes: 0 done; 1 the run did not complete; 2 server or worker cannot be started; 130 Ctrl-C
+--run also follows the runs that this one sets off, such as push-translations after translate-llava.
+
+exit codes: 0 done; 1 a run did not complete; 2 server or worker cannot be started; 130 Ctrl-C
 """
 
 
@@ -123,22 +127,53 @@ def _stopped(local: LocalPrefect, pools: Sequence[str]) -> bool:
 
 
 def _run_to_its_end(local: LocalPrefect, deployment: str, parameters: Sequence[str], pools: Sequence[str]) -> int:
+    """Follow a run, then what it set off; the exit code."""
     begun = time.time()
-    run_id = _ask_for_a_run(local, deployment, parameters)
-    page = f"{local.address}/runs/flow-run/{run_id}"
-    say(f"Run of {deployment}: {page}")
-    try:
-        for line in follow(local, run_id, pools):
-            say(line)
-    except KeyboardInterrupt:
-        say(f"The run goes on in the background: {page}   end it: make stop")
-        return 130
-    state = state_of(local, run_id)
-    say(f"{state['name']} after {time.time() - begun:.0f} s. {state['message'] or ''}".strip())
+    run_id: str | None = _ask_for_a_run(local, deployment, parameters)
+    told, states = f"Run of {deployment}", set()
+    while run_id:
+        since, page = time.time(), f"{local.address}/runs/flow-run/{run_id}"
+        say(f"{told}: {page}")
+        try:
+            for line in follow(local, run_id, pools):
+                say(line)
+            state = state_of(local, run_id)
+            say(f"{state['name']} after {time.time() - since:.0f} s. {state['message'] or ''}".strip())
+            states.add(state["type"])
+            run_id = _set_off_by(local, run_id) if state["type"] == "COMPLETED" else None
+            told = f"It set off a run of {_flow_of(local, run_id)}" if run_id else ""
+        except KeyboardInterrupt:
+            say(f"The run goes on in the background: {page}   end it: make stop")
+            return 130
     for line in _made(local.data, begun):
         say(line)
-    say(f"UI: {page}   end server and worker: make stop")
-    return 0 if state["type"] == "COMPLETED" else 1
+    say(f"UI: {local.address}   end server and worker: make stop")
+    return 0 if states == {"COMPLETED"} else 1
+
+
+def _set_off_by(local: LocalPrefect, run_id: str) -> str | None:
+    """The run that an automation started because this one completed, or None."""
+    flow, ended = _flow_of(local, run_id), local.get(f"/flow_runs/{run_id}")["end_time"]
+    waiting = [each["id"] for each in local.post("/automations/filter", {}) if _waits_for(each, flow)]
+    until = time.monotonic() + SET_OFF_SECONDS
+    while waiting and time.monotonic() < until:
+        later = {"flow_runs": {"expected_start_time": {"after_": ended}}, "sort": "EXPECTED_START_TIME_ASC"}
+        for each in local.post("/flow_runs/filter", later):
+            if each["created_by"] and each["created_by"]["id"] in waiting:
+                found: str = each["id"]
+                return found
+        time.sleep(0.5)
+    return None
+
+
+def _flow_of(local: LocalPrefect, run_id: str) -> str:
+    name: str = local.get(f"/flows/{local.get(f'/flow_runs/{run_id}')['flow_id']}")["name"]
+    return name
+
+
+def _waits_for(automation: dict[str, Any], flow: str) -> bool:
+    related = automation["trigger"].get("match_related", {})
+    return bool(automation["enabled"] and isinstance(related, dict) and related.get("prefect.resource.name") == flow)
 
 
 def _ask_for_a_run(local: LocalPrefect, deployment: str, parameters: Sequence[str]) -> str:
@@ -152,8 +187,8 @@ def _ask_for_a_run(local: LocalPrefect, deployment: str, parameters: Sequence[st
 
 
 def _made(data: Path, since: float) -> Iterator[str]:
-    """Tables and reports in the data root, newest first, with those of this run marked."""
-    files = [path for folder in ("tables", "reports") for path in (data / folder).rglob("*") if path.is_file()]
+    """Tables, reports and review packs in the data root, newest first, with those of this run marked."""
+    files = [path for which in MADE for path in data.glob(which) if path.is_file()]
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         made = path.stat()
         mark = "made now" if made.st_mtime >= since else "as it was"

@@ -232,7 +232,8 @@ def _all(jobs: Sequence[JobStatus]) -> Iterator[str]:
     ]
     yield from table(columns, rows)
     requests, cost = sum(job.requests for job in jobs), sum(job.cost_usd for job in jobs)
-    yield f"\n{len(jobs)} jobs, {requests:,} requests, ${cost:,.2f}. One of them: trasvase status JOB"
+    number = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    yield f"\n{number}, {requests:,} requests, ${cost:,.2f}. One of them: trasvase status JOB"
 
 
 def _one(job: JobStatus) -> Iterator[str]:

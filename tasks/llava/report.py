@@ -212,7 +212,8 @@ def _sections(figures: Mapping[str, Any]) -> Iterator[Section]:
     )
     yield Section(
         "Turns by translator",
-        "A turn comes from one translator as a whole. `kept`: nothing in it travels. `memory`: taken over.",
+        "A turn comes from one translator as a whole. In “kept” turns there was nothing to translate. “memory” turns were "
+        "taken over from the translation that was given, “reviewed” ones from what people settled.",
         [
             Table(
                 ["translator", "turns", "share"],

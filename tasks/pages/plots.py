@@ -88,9 +88,9 @@ def line(title: str, times: Sequence[float], values: Sequence[float], unit: str 
         # With these two the locator finds a step for every span; with fewer ticks it warns and guesses.
         locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC, show_offset=False))  # type: ignore[no-untyped-call]
         axes.tick_params(axis="x", labelsize=10)
-        axes.set_xlabel("UTC")
+        axes.set_xlabel(f"UTC, from {moments[0]:%Y-%m-%d %H:%M}")
         _figures_upwards(axes)
 
     table = Table(

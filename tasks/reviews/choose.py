@@ -5,6 +5,7 @@ A row's rank is the product of its turns' scores, and a turn's score is the chan
     row 17  turn_checks [[], ["numbers"], ["seam"]]  ->  scores 1.0, 0.5, 0.05  ->  rank 0.025
 
 Only turns that were translated count and are shown: not those in which nothing travelled, nor those that people settled.
+A row is drawn all the same when people have settled its turns since, or the next draw would be one of unreviewed rows.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def choose(table: Path, dataset: str, sample: int, audit: int, seed: int) -> lis
         table: A table of schema ``LLAVA``, its provenance beside it.
         dataset: Name of the review.
         sample: Rows with the worst rank, ties in order of rows; fewer where the table has fewer.
-        audit: Rows drawn at random.
+        audit: Rows drawn at random; of those whose turns people have settled since nothing is shown.
         seed: Of the draw.
 
     Raises:
@@ -78,8 +79,8 @@ def choose(table: Path, dataset: str, sample: int, audit: int, seed: int) -> lis
         if not job:
             raise PermanentError(f"{table} does not say which job made it. Give a table of translate-llava.")
         try:
-            rows, ranks = _rank(file)
-            audited = _draw(rows.tolist(), audit, seed)
+            drawn_from, rows, ranks = _rank(file)
+            audited = _draw(drawn_from.tolist(), audit, seed)
             worst = _worst(rows, ranks, sample, audited)
             parts: dict[int, Part] = {**dict.fromkeys(worst, "worst"), **dict.fromkeys(sorted(audited), "audit")}
             found = {
@@ -112,8 +113,9 @@ def _chunk_size(table: Path) -> int:
     return size
 
 
-def _rank(file: pq.ParquetFile) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """All rows that have a turn to show, with their ranks; 16 bytes a row."""
+def _rank(file: pq.ParquetFile) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """All rows in which something travelled, and those of them that have a turn to show, with their ranks."""
+    every: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     rows: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     ranks: list[NDArray[np.float64]] = [np.empty(0, np.float64)]
     for batch in file.iter_batches(_BATCH, columns=_RANKED):
@@ -123,15 +125,13 @@ def _rank(file: pq.ParquetFile) -> tuple[NDArray[np.int64], NDArray[np.float64]]
         for at in np.flatnonzero(coded):
             translators, codes = batch["translator"][at].as_py(), batch["turn_checks"][at].as_py()
             rank[at] = prod(turn_score(codes[turn]) for turn in _shown(translators))
-        travelled = pc.list_parent_indices(batch["translator"]).filter(_has_travelled(batch["translator"].flatten()))
-        here = np.unique(travelled)
+        parents, translators = pc.list_parent_indices(batch["translator"]), batch["translator"].flatten()
+        travelled = pc.not_equal(translators, KEPT)
+        here = np.unique(parents.filter(pc.and_not(travelled, pc.starts_with(translators, REVIEWED))))
+        every.append(batch["row"].to_numpy()[np.unique(parents.filter(travelled))])
         rows.append(batch["row"].to_numpy()[here])
         ranks.append(rank[here])
-    return np.concatenate(rows), np.concatenate(ranks)
-
-
-def _has_travelled(translators: pa.Array) -> pa.Array:
-    return pc.invert(pc.or_(pc.equal(translators, KEPT), pc.starts_with(translators, REVIEWED)))
+    return np.concatenate(every), np.concatenate(rows), np.concatenate(ranks)
 
 
 def _shown(translators: Sequence[str]) -> Iterator[int]:

@@ -9,10 +9,10 @@ Three answers to one turn, and what becomes of them::
     ->  "El autobús es blanco."  edited  by the first two  "majority"
 
 Which answers count: of each person the newest submitted one that was given to the texts that are in the table now. Where
-the table already holds what was settled before (the memory brought it), the answers that settled it still count. All
-others are stale, and listed. A text is taken as NFC and without white space at its end that the source does not have; one
-that is then the machine's is an acceptance, any other a correction. A correction that breaks the turn's structure is
-broken: it is not merged, and goes back to its reviewer.
+the memory brought in what people settled, be it of another turn with the same original, the newest answers to this very
+turn's original still count, and decide. All others are stale, and listed. A text is taken as NFC and without white space
+at its end that the source does not have; one that is then the machine's is an acceptance, any other a correction. A
+correction that breaks the turn's structure is broken: it is not merged, and goes back to its reviewer.
 
 An unchanged text with the verdict major or unusable is a complaint: it gives no text, and speaks against the machine's.
 
@@ -155,11 +155,29 @@ def read_turns(table: Path, rows: Collection[int] | None = None) -> Iterator[tup
                 yield (row["row"], turn), (asked["value"], translated["value"])
 
 
+def read_remembered(table: Path, rows: Collection[int], translator: str) -> set[Key]:
+    """The turns of these rows whose text the memory brought: those of this translator.
+
+    Raises:
+        TornFile: The table is damaged.
+        ForeignTable: It is another table.
+    """
+    wanted = pa.array(sorted(rows), pa.int64())
+    return {
+        (row["row"], turn)
+        for group in _groups(table, ["row", "translator"])
+        for row in group.filter(pc.is_in(group["row"], wanted)).to_pylist()
+        for turn, name in enumerate(row["translator"])
+        if name == translator
+    }
+
+
 def settle(
     turns: Iterable[tuple[Key, Texts]],
     responses: Iterable[Response],
     verify: Callable[[str, str], Sequence[str]],
     reasons: Mapping[str, str] | None = None,
+    remembered: Collection[Key] = (),
 ) -> Merged:
     """Settle every turn that was answered. The module says how.
 
@@ -168,6 +186,7 @@ def settle(
         responses: Each answer in its newest version.
         verify: Codes of what a text breaks, from the original and the text; none where it may stand.
         reasons: What the codes mean, in words for reviewers.
+        remembered: Turns whose text the memory brought, such as ``read_remembered`` gives.
     """
     given: dict[Key, list[Response]] = defaultdict(list)
     for response in responses:
@@ -179,7 +198,7 @@ def settle(
     stale: list[Response] = []
     counted: list[Response] = []
     for key in sorted(given):
-        taken, old = _current(given[key], current.get(key), verify, reasons or {})
+        taken, old = _current(given[key], current.get(key), verify, reasons or {}, key in remembered)
         stale += old
         if taken is None:
             continue
@@ -277,6 +296,7 @@ def _current(
     texts: Texts | None,
     verify: Callable[[str, str], Sequence[str]],
     reasons: Mapping[str, str],
+    is_remembered: bool,
 ) -> tuple[_Taken | None, list[Response]]:
     """A turn's answers that hold for the table, if any, and the submitted ones that do not."""
     by_texts: dict[Texts, list[Response]] = defaultdict(list)
@@ -301,6 +321,15 @@ def _current(
                 settled = replace(taken.settled, text=texts[1])
                 old = [each for each in submitted if (each.original, each.machine) != shown]
                 return taken._replace(settled=settled), old
+    # It has brought in what people settled of another turn that says the same: of this one its own answers decide.
+    asked = [each for each in submitted if each.original == texts[0]]
+    if is_remembered and asked:
+        newest = max(asked, key=_age)
+        shown = newest.original, newest.machine
+        taken = _take(by_texts[shown], verify, reasons)
+        if taken.settled and taken.settled.text_from == "adjudicate":
+            taken = taken._replace(settled=replace(taken.settled, text=texts[1]))
+        return taken, [each for each in submitted if (each.original, each.machine) != shown]
     return None, submitted
 
 

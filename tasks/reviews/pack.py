@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
+from tasks.chunks.lock import only_run
 from tasks.reviews.records import (
     KINDS,
     VERDICTS,
@@ -43,6 +44,7 @@ from tasks.reviews.records import (
     Status,
     pseudonym,
     record_id,
+    review_name,
     shown_digest,
 )
 from tasks.storage.errors import PermanentError, TornFile
@@ -54,7 +56,6 @@ _ANSWERS = "trasvase-answers/1"
 _TEMPLATE = Path(__file__).with_name("pack.html")
 _DATA = re.compile(r'<script type="application/json" id="pack">(.*?)</script>', re.DOTALL)
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
-_NAME = re.compile(r"[^\x00-\x1f/\\.][^\x00-\x1f/\\]{0,149}")  # it is a file's name too
 # In JSON these stand in strings alone. Escaped, no text can end the script element or a line of an older JavaScript.
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?")
@@ -173,12 +174,7 @@ class Pack:
     """
 
     def __init__(self, folder: Path, dataset: str, images: Images) -> None:
-        if not _NAME.fullmatch(dataset):
-            raise PermanentError(
-                f"A review cannot be called {dataset!r}. Give a `dataset` of at most 150 characters that has no slash "
-                "and does not begin with a dot."
-            )
-        self.path = folder / f"{dataset}.html"
+        self.path = folder / f"{review_name(dataset)}.html"
         self._answers = folder / "answers"
         self._sent_back = folder / "sent-back.json"
         self._dataset = dataset
@@ -193,6 +189,10 @@ class Pack:
             ForeignPack, TornFile: Another file, or a damaged one, is in the pack's place; it is left alone.
             DiskFull: No room; the old pack is untouched.
         """
+        with only_run(self.path.parent / "pack", wait=True):  # a pull that sends answers back writes it too
+            return self._push(turns, progress)
+
+    def _push(self, turns: Sequence[ReviewTurn], progress: Callable[[int, int], None]) -> Pushed:
         old = self._read()
         before = old.by_id()
         records = dict(before)
@@ -207,11 +207,13 @@ class Pack:
                 if turn.image is not None and turn.image not in asked:
                     asked[turn.image] = self._images.shown(turn.image)
                 pushed.add(turn.id)
-                records[turn.id] = turn
+                # What was drawn at random stays so, with its answers.
+                was_drawn = turn.id in before and before[turn.id].part == "audit"
+                records[turn.id] = replace(turn, part="audit") if was_drawn else turn
                 # Where there is no image now, the old pack's stays.
                 uri = asked.get(turn.image or "")
                 other = uri is not None and uri != old.images.get(turn.image or "")
-                updated += turn.id in before and (other or before[turn.id] != turn)
+                updated += turn.id in before and (other or before[turn.id] != records[turn.id])
             if done % _BATCH == 0 or done == len(turns):
                 progress(done, len(turns))
         self._write(records, old.images | {name: uri for name, uri in asked.items() if uri})
@@ -327,6 +329,10 @@ class Pack:
         versions: dict[tuple[str, datetime], Response] = {}
         givers: dict[str, tuple[str, str, str]] = {}
         for path in self._files():
+            name = path.name.encode(errors="replace").decode()
+            if name != path.name:  # unpacked with another encoding than it was packed with
+                yield Refused(name, f"{name} in {self._answers} has a name that is no UTF-8. Rename it.")
+                continue
             file = self._answer_file(path)
             if isinstance(file, str):
                 yield Refused(path.name, file)

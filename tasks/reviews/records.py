@@ -14,10 +14,16 @@ translation is another record, and answers to the old one are kept with the old 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
+
+from tasks.storage.errors import PermanentError
+
+_NAME = re.compile(r"[^\x00-\x1f/\\.\ud800-\udfff][^\x00-\x1f/\\\ud800-\udfff]*")
+_MAX_NAME = 120  # bytes: a file system takes 255, of which what is written aside needs up to 130 for itself
 
 Part = Literal["worst", "audit"]
 Status = Literal["submitted", "draft", "discarded"]
@@ -171,6 +177,20 @@ class Desk(Protocol):
 
     def send_back(self, broken: Sequence[tuple[Response, str]]) -> int:
         """Put submitted answers back on their reviewers' lists, with the reason; how many were."""
+
+
+def review_name(dataset: str) -> str:
+    """A review's name, if files can be called after it.
+
+    Raises:
+        PermanentError: They cannot.
+    """
+    if not _NAME.fullmatch(dataset) or len(dataset.encode(errors="replace")) > _MAX_NAME:
+        raise PermanentError(
+            f"A review cannot be called {dataset!r}. Give a `dataset` of at most {_MAX_NAME} bytes that has no slash and "
+            "does not begin with a dot."
+        )
+    return dataset
 
 
 def record_id(dataset: str, row: int, turn: int, original: str, machine: str) -> str:

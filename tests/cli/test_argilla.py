@@ -21,6 +21,7 @@ from tasks.cli.argilla import parse_reviewers
 from tasks.cli.local_argilla import PORT, LogIn, last_port
 from tasks.settings import Settings, argilla_access
 from tasks.storage.errors import PermanentError
+from tasks.storage.files import write_bytes
 from tests.reviews.local_argilla import LocalArgilla
 
 
@@ -230,3 +231,28 @@ def test_a_strange_port_is_wrong_usage(port: str, capsys: pytest.CaptureFixture[
 def test_access_is_written_when_it_answers(local: LocalArgilla) -> None:
     local.ensure()
     assert {"url": local.url, "key": local.owner.key} == json.loads((local.home / "access.json").read_bytes())
+
+
+@pytest.mark.parametrize("content", ["", '{"url": "http://127.0.0.1:69', '["url"]', '{"url": "http://127.0.0.1:6900"}'])
+def test_a_damaged_address_is_named_and_written_anew_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setenv("TRASVASE_DATA", str(tmp_path))
+    monkeypatch.delenv("ARGILLA_API_URL", raising=False)
+    monkeypatch.delenv("ARGILLA_API_KEY", raising=False)
+    access = write_bytes(tmp_path / "argilla" / "access.json", content.encode())
+    with pytest.raises(PermanentError) as raised:
+        argilla_access(Settings())
+    assert f"{access} is damaged. Move it away and type `make argilla`: it is written anew." == str(raised.value)
+    assert PORT == last_port(tmp_path)
+
+
+def test_damaged_log_ins_are_named(tmp_path: Path) -> None:
+    local = LocalArgilla(tmp_path)
+    write_bytes(local.users_file, b'{"users": [')
+    with pytest.raises(PermanentError) as raised:
+        _ = local.log_ins
+    assert (
+        f"{local.users_file} is damaged (Expecting value: line 1 column 12 (char 11)). Put a copy of it back; without one "
+        "move it away and start again: users of the same names get new passwords, their answers stay."
+    ) == str(raised.value)

@@ -253,6 +253,14 @@ def test_a_local_argilla_that_was_stopped_is_a_warning(box: Box, root: DataRoot)
     assert told(seen()["Argilla"]) == ("warning", found, "Start it: make argilla")
 
 
+def test_a_damaged_address_of_the_local_argilla_failed(box: Box, root: DataRoot) -> None:
+    root.argilla.mkdir()
+    access = root.argilla / "access.json"
+    access.write_text('{"url": ')
+    to_do = f"{access} is damaged. Move it away and type `make argilla`: it is written anew."
+    assert told(seen()["Argilla"]) == ("failed", "its address cannot be read", to_do)
+
+
 def test_the_real_local_argilla_is_well_until_its_key_is_changed(
     box: Box, root: DataRoot, argilla: LocalArgilla, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_prefect.Lo
 
 def serve(local: LocalPrefect, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Type `trasvase serve`."""
-    return subprocess.run(_typed(*arguments), env=local.env, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(_typed(*arguments), env=local.env, capture_output=True, text=True, timeout=400, check=False)
 
 
 def test_background_is_idempotent_guards_its_port_and_stop_leaves_nothing(
@@ -90,6 +90,27 @@ def test_foreground_brings_back_what_dies_and_ends_it_all_on_sigterm(
             foreground.terminate()
         assert foreground.wait(60) == 0
     assert [] == list(local.ours())
+
+
+def test_a_run_is_followed_with_the_run_that_it_sets_off(local: local_prefect.LocalPrefect, tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A red bus."}]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"id": "1", "image": "1.jpg", "conversations": turns}))
+    given = [f"source={rows}", "translator=shouting", "target=eu", "name=mine"]
+    done = serve(local, "--run", "translate-llava/spanish", *(part for each in given for part in ("--param", each)))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("It set off a run of push-translations: http") for line in lines)
+    pack = local.data / "reviews" / "mine-eu" / "mine-eu.html"
+    made = {line.split()[-1] for line in lines if line.startswith("  made now")}
+    assert {str(pack), str(local.data / "tables" / "mine-eu.parquet")} <= made
+
+    # With SQLAlchemy 2.1 the server plans no run of any schedule, and says so in its log only.
+    until = time.monotonic() + 90
+    while not [run for run in local.runs("pull-reviews/spanish") if run["auto_scheduled"]]:
+        assert time.monotonic() < until, "no pull was scheduled"
+        time.sleep(0.5)
+    assert serve(local, "--stop").returncode == 0
 
 
 def test_a_port_taken_by_another_http_server_is_named_with_the_next_step(tmp_path: Path) -> None:

@@ -100,6 +100,14 @@ def test_a_larger_audit_holds_the_smaller_one_and_depends_on_the_seed_alone(tmp_
     assert set(drawn(choose(path, "x", 0, 7, 4), "audit")) != some
 
 
+def test_the_draw_stays_the_same_when_people_have_settled_some_of_it(tmp_path: Path) -> None:
+    before = drawn(choose(make_table(tmp_path, [make_row(row) for row in range(60)]), "x", 0, 10, 0), "audit")
+    done = before[:4]
+    settled = ("reviewed", "reviewed")
+    rows = [make_row(row, translator=settled if row in done else (GOOGLE, GOOGLE)) for row in range(60)]
+    assert before[4:] == drawn(choose(make_table(tmp_path, rows), "x", 0, 10, 0), "audit")
+
+
 def test_a_row_of_both_parts_is_audited_and_the_sample_takes_the_next(tmp_path: Path) -> None:
     path = make_table(tmp_path, [make_row(row, ((), ("seam",) if row < 30 else ())) for row in range(60)])
     turns = choose(path, "x", 30, 20, 0)

@@ -31,8 +31,10 @@ OTHER = "El bus es blanco."
 THIRD = "Blanco es el autobús."
 
 
-def merge(*responses: Response, original: str = ORIGINAL, machine: str = MACHINE) -> Merged:
-    return settle([((0, 0), (original, machine))], responses, verify_turn, HARD)
+def merge(
+    *responses: Response, original: str = ORIGINAL, machine: str = MACHINE, remembered: Sequence[tuple[int, int]] = ()
+) -> Merged:
+    return settle([((0, 0), (original, machine))], responses, verify_turn, HARD, remembered)
 
 
 def one(*responses: Response) -> tuple[str, str, str, tuple[str, ...]]:
@@ -207,6 +209,26 @@ def test_what_the_memory_brought_into_the_table_is_still_theirs() -> None:
     )
     assert () == merged.stale
     assert tuple(given) == merge(*given, machine=OTHER).stale  # that is not what they settled
+
+
+@pytest.mark.parametrize(
+    ("given", "text_from", "text"),
+    [
+        ([answer("a", GOOD)], "edited", GOOD),
+        ([answer("a")], "accepted", MACHINE),
+        ([answer("a", GOOD), answer("b", THIRD)], "adjudicate", OTHER),
+        ([answer("a", GOOD), answer("b", THIRD, 2, machine="Antes.")], "edited", THIRD),
+    ],
+)
+def test_what_the_memory_brought_from_another_turn_stands_behind_this_turns_own_answers(
+    given: Sequence[Response], text_from: str, text: str
+) -> None:
+    merged = merge(*given, machine=OTHER, remembered=[(0, 0)])
+    assert [(text_from, text)] == [(each.text_from, each.text) for each in merged.settled]
+    assert [each for each in given if each.machine != given[-1].machine] == list(merged.stale)
+    assert () == merge(answer("a", None, status="discarded"), machine=OTHER, remembered=[(0, 0)]).settled
+    gone = answer("a", GOOD, original="Otra cosa.")
+    assert (gone,) == merge(gone, machine=OTHER, remembered=[(0, 0)]).stale
 
 
 def test_an_answer_to_the_new_texts_comes_before_what_was_settled_on_the_old() -> None:

@@ -172,6 +172,15 @@ def test_pushing_twice_changes_nothing_and_order_does_not_matter(tmp_path: Path)
     assert (tmp_path / "llava-es.html").read_bytes() == (tmp_path / "other" / "llava-es.html").read_bytes()
 
 
+def test_what_was_drawn_at_random_stays_so(tmp_path: Path) -> None:
+    push(a_pack(tmp_path), [a_turn(part="audit")])
+    came(tmp_path, an_answer(a_turn()))
+    before = list(a_pack(tmp_path).responses())
+    assert Pushed(0, 0, 1, (), str(tmp_path / "llava-es.html")) == push(a_pack(tmp_path), [a_turn()])
+    assert before == list(a_pack(tmp_path).responses())
+    assert "audit" == only(a_pack(tmp_path)).part
+
+
 def test_the_worst_rows_come_first_with_their_turns_together_and_random_ones_stay_in_order(tmp_path: Path) -> None:
     turns = [
         a_turn(9, 0, score=0.1, part="audit"),
@@ -308,12 +317,12 @@ def test_a_pack_that_was_changed_by_hand_is_said(tmp_path: Path) -> None:
     ) == str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", ".x", "a\n", "x" * 151])
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", ".x", "a\n", "x" * 121])
 def test_a_name_that_is_no_files_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(PermanentError) as raised:
         Pack(tmp_path, name, Shelf())
     assert (
-        f"A review cannot be called {name!r}. Give a `dataset` of at most 150 characters that has no slash and does not "
+        f"A review cannot be called {name!r}. Give a `dataset` of at most 120 bytes that has no slash and does not "
         "begin with a dot."
     ) == str(raised.value)
 
@@ -559,6 +568,16 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(pack, "MAX_BYTES", 100)
     reason = f"{path} has {path.stat().st_size:,} bytes; a file of answers has 100 at most. {SAVE}"
     assert Refused(path.name, reason) == refused(a_pack(tmp_path))
+
+
+def test_a_file_whose_name_is_no_utf_8_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    push(a_pack(tmp_path), [a_turn()])
+    came(tmp_path, an_answer(a_turn()))
+    path = came(tmp_path, an_answer(a_turn(), id="another"), name="answers-Jos\udce9.json")
+    found = list(a_pack(tmp_path).responses())
+    reason = f"answers-Jos?.json in {path.parent} has a name that is no UTF-8. Rename it."
+    assert [Refused("answers-Jos?.json", reason)] == [each for each in found if isinstance(each, Refused)]
+    assert 2 == len(found)
 
 
 def test_folders_and_other_files_are_named(tmp_path: Path) -> None:
