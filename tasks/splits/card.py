@@ -65,9 +65,11 @@ def _body(certificate: Mapping[str, Any], licence: str) -> Iterator[str]:
     yield f"Made from `{certificate['table']['name']}`, whose source is {told}{where}. Licence: {_licence(licence)}."
     yield ""
     yield "```python"
+    yield "from pathlib import Path"
+    yield ""
     yield "from datasets import load_dataset"
     yield ""
-    yield 'rows = load_dataset(".")  # the folder of this card'
+    yield 'rows = load_dataset(str(Path.cwd()))  # in the folder of this card; "." alone has no name'
     yield f'print(rows["{next(iter(splits))}"][0])'
     yield "```"
     yield ""

@@ -138,7 +138,7 @@ def _items(path: Path) -> Iterator[Any]:
                 yield from (
                     {key: value or None for key, value in row.items()} for row in csv.DictReader(text, strict=True)
                 )
-            elif path.suffix == ".jsonl" or text.read(1) != "[":
+            elif path.suffix == ".jsonl" or text.read(100).lstrip()[:1] != "[":
                 text.seek(0)
                 yield from (json.loads(line.removeprefix("\ufeff")) for line in text if line.strip())
             else:

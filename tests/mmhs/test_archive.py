@@ -73,9 +73,10 @@ def test_an_archive_that_is_too_large_unpacked_is_refused(tmp_path: Path, monkey
 
 def test_a_member_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.zip"
-    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.json", "{}")
-        archive.writestr("a.json", "[]")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.json", "[]")
     assert f"{path}: the member 'a.json' stands there twice: refused. Nothing was read." == _refusal(path)
 
 

@@ -13,7 +13,6 @@ import pytest
 from tasks.mmhs.archive import BadArchive
 from tasks.mmhs.prepare import Prepared, prepare
 from tasks.mmhs.source import REASONS, BadSource, decide
-from tasks.storage import files as storage
 from tasks.storage.schemas import MMHS, MMHS_REJECTED
 from tasks.storage.tables import read_table
 from tests.mmhs.sample import ENTRIES, as_folder, as_zip, files
@@ -266,9 +265,17 @@ def test_kill_9_leaves_the_old_tables_and_the_next_run_is_whole(tmp_path: Path, 
     child = os.fork()
     if child == 0:
         flushed: list[int] = []
-        storage.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL) if flushed else flushed.append(1)  # type: ignore[assignment]
-        prepare(source, tables, votes="majority")
-        os._exit(0)
+
+        def die_at_the_second(descriptor: int) -> None:
+            if flushed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            flushed.append(descriptor)
+
+        os.fsync = die_at_the_second  # type: ignore[assignment]
+        try:
+            prepare(source, tables, votes="majority")
+        finally:
+            os._exit(0)
     assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert old == (tables / "mmhs.parquet").read_bytes()
     assert old == prepare(source, tables).table.read_bytes()
