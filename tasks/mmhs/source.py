@@ -123,8 +123,9 @@ def find_layout(archive: Archive) -> Layout:
     for ending, found in ((".jsonl", _hateful), (".csv", _tables)):
         files = [name for name in archive.names() if name.endswith(ending) and split_of(name.rpartition("/")[2])]
         if files:
-            archive.enter(files[0].rpartition("/")[0])
-            return found([name.rpartition("/")[2] for name in files])
+            folder = files[0].rpartition("/")[0]
+            archive.enter(folder)
+            return found([name.rpartition("/")[2] for name in files if name.rpartition("/")[0] == folder])
     raise BadSource(
         f"{archive.path} holds no {GROUND_TRUTH}, no train, val or test .csv and no train, dev or test .jsonl. "
         "Give the zip or the folder of MMHS150K or Hateful Memes as downloaded, or the folder of the CSV files."
