@@ -30,11 +30,11 @@ def build_splits(
     Args:
         table: Any table: its name under tables/, such as "llava-es-reviewed", or a path.
         name: Of the dataset; the table's when empty.
-        group_by: Column whose equal values stay in one split, such as image or phash; or a list of columns.
+        group_by: Column whose equal values stay in one split, such as image; or a list of columns.
         seed: Another seed is another split; a group's split depends on seed and group alone.
         validation: Share of the groups for validation; 0 to do without.
         test: Share of the groups for the test.
-        distance: Bits of 64 in which two perceptual hashes (columns named phash) may differ and still mean one image.
+        distance: Bits of 64 in which perceptual hashes of one image may differ, where the table has a column phash.
         official: keep the table's own splits; clean them of rows whose group is also in the test; or ignore them.
         stratify: Put labels in proportion exactly. Added rows may then move groups.
         label: Column with the labels; labels or label when empty.

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from tasks.splits.assign import LEFT_OUT, Example, Official, assign, find_groups, make_shares
 from tasks.splits.audit import Leak, find_leaks
 from tasks.splits.card import write_card
-from tasks.splits.keys import BadTable, Keys, check_columns, column_keys, is_near, read_keys, row_digest
+from tasks.splits.keys import PHASH, BadTable, Keys, check_columns, column_keys, is_near, read_keys, row_digest
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import sha256, whole_folder, write_bytes
 from tasks.storage.schemas import TableSchema
@@ -61,7 +61,7 @@ class Wanted:
     """How a table is to be split.
 
     Args:
-        group_by: Columns whose values must not stand in two splits.
+        group_by: Columns whose values must not stand in two splits; and ``phash``, where the table has it, if distance > 0.
         seed: Another seed is another split.
         validation: Share of the groups.
         test: Share of the groups.
@@ -214,7 +214,7 @@ def leaks_of(folder: Path, group_by: Sequence[str], distance: int) -> list[Leak]
 
 
 def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
-    """Label and licence where they were not named, and what the table's provenance says."""
+    """Near-duplicates, label and licence where they were not named, and what the table's provenance says."""
     if not wanted.group_by:
         raise BadTable("group_by names no column. Give one, such as image.")
     with open_parquet(table) as file:
@@ -222,6 +222,7 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
     check_columns(table, names, [*wanted.group_by, *([wanted.label] if wanted.label else [])])
     if taken := {GROUP, _OFFICIAL_KEPT} & set(names):
         raise BadTable(f"{table} has a column {taken.pop()!r} already, which a dataset gets. Rename it.")
+    near = (PHASH,) if PHASH in names and PHASH not in wanted.group_by and wanted.distance else ()
     label = wanted.label or next((name for name in ("labels", "label") if name in names), "")
     path = table.with_suffix(".provenance.json")
     try:
@@ -229,7 +230,7 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
     except ValueError as error:
         raise TornFile(f"{path} is damaged ({error}). Run the flow that made {table.name} again.") from error
     licence = wanted.licence or str(provenance.get("licence", ""))
-    given = asdict(wanted) | {"label": label, "licence": licence}
+    given = asdict(wanted) | {"group_by": (*wanted.group_by, *near), "label": label, "licence": licence}
     return Wanted(**given), provenance
 
 
@@ -241,7 +242,7 @@ def _read(table: Path, wanted: Wanted) -> _Read:
     """One pass over the columns that decide; whole rows only where a key is missing."""
     read = _Read(Keys(wanted.group_by))
     with open_parquet(table) as file:
-        official = _OFFICIAL in file.schema_arrow.names
+        official = _OFFICIAL in file.schema_arrow.names and wanted.official != "ignore"
         columns = {*wanted.group_by, *([wanted.label] if wanted.label else []), *([_OFFICIAL] if official else [])}
         for batch in file.iter_batches(_BATCH, columns=sorted(columns)):
             for values, column in zip(read.keys.values, wanted.group_by, strict=True):
@@ -279,7 +280,10 @@ def _official(table: Path, value: Any) -> str | None:
         return None
     split = split_of(value) if isinstance(value, str) else None
     if split is None:
-        raise BadTable(f"{table}: the column {_OFFICIAL!r} holds {value!r}, which is none of {', '.join(SPLITS)}.")
+        raise BadTable(
+            f"{table}: the column {_OFFICIAL!r} holds {value!r}, which is none of {', '.join(SPLITS)}. "
+            "Give official='ignore' to draw new splits."
+        )
     return split
 
 

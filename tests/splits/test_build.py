@@ -168,6 +168,9 @@ def test_near_duplicates_stay_together_and_the_certificate_says_how_it_looked(tm
     assert (
         "where perceptual hashes up to 6 of 64 bits apart count as equal" in (dataset.folder / "README.md").read_text()
     )
+    by_id = build(path, tmp_path / "datasets", "memes", Wanted(("id",)))
+    assert ["id", "phash"] == by_id.certificate["parameters"]["group_by"]
+    assert 150 == sum(split["groups"] for split in by_id.certificate["splits"].values())
     numbers = pq.read_table(path).set_column(1, "phash", pa.array([int(value, 16) for value in near], pa.uint64()))
     pq.write_table(numbers, path)
     as_numbers = build(path, tmp_path / "datasets", "memes", Wanted(("phash",)))
