@@ -224,9 +224,16 @@ def test_a_table_that_cannot_be_split_so_is_named(table: Path, tmp_path: Path, w
 def test_an_official_split_of_an_unknown_name_is_named(tmp_path: Path) -> None:
     path = _table(tmp_path / "t.parquet", [{**_row(1), "split": "fold 3"}])
     with pytest.raises(
-        BadTable, match=r"the column 'split' holds 'fold 3', which is none of train, validation, test\."
+        BadTable, match=r"'split' holds 'fold 3', which is none of train, validation, test\. Give official="
     ):
         build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
+    _table(path, [{**_row(n), "split": "fold 3"} for n in range(200)])
+    assert (
+        0
+        == build(path, tmp_path / "datasets", "mmhs", Wanted(("image",), official="ignore")).certificate[
+            "official_rows"
+        ]
+    )
 
 
 def test_no_rows_a_torn_table_and_none_at_all_are_named(tmp_path: Path) -> None:
