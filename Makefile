@@ -56,7 +56,7 @@ lock: ## write the constraints files anew from the newest versions that are allo
 	rm -rf .venv-lock
 
 clean: ## remove the environments and caches, never data/
-	rm -rf .venv .venv-argilla .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
+	rm -rf .venv .venv-argilla .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, newer than what it is made from.

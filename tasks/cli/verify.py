@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +20,10 @@ from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.corrections import HOW, read_corrections
 from tasks.llava.translate import Translated, TurnResult, record
 from tasks.llava.verify import verify_turn
+from tasks.mmhs.source import decide
 from tasks.reviews.records import KINDS, VERDICTS, Part, Status, shown_digest
+from tasks.splits.audit import Leak, find_files, find_leaks, read_splits
+from tasks.splits.build import CERTIFICATE, changed_files, leaks_of, read_certificate, version_of
 from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import sha256
 from tasks.storage.schemas import (
@@ -28,6 +31,8 @@ from tasks.storage.schemas import (
     CORRECTIONS,
     LLAVA,
     LLAVA_REJECTED,
+    MMHS,
+    MMHS_REJECTED,
     RESPONSES,
     REVIEW_OPEN,
     REVIEWED,
@@ -50,10 +55,13 @@ what PATH may be:
   data/memory/en-es.parquet          what people settled
   data/jobs/translate-llava-3f2a…    a job: manifest, rows, every chunk that is done
   data/jobs/…/chunks/chunk-00017.parquet
+  data/datasets/mmhs/3f2a9c01d7b4    a version of a dataset: files, name, counts, and leaks between its splits
   data                               all of it
+  anything/with/train.csv            with --group-by: leaks between splits that others made (Parquet, CSV, JSON, JSON Lines)
 
 examples:
   trasvase verify data/tables
+  trasvase verify downloads/some-dataset --group-by image
   trasvase verify data --json | jq '.[] | select(.wrong != {})'
 
 exit codes: 0 no finding; 1 at least one; 2 there is nothing that could be verified
@@ -100,6 +108,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Hold a table, a chunk, a job or a folder against what it should be. Nothing is changed."
     parser.epilog = _EPILOG
     parser.add_argument("path", metavar="PATH", type=Path, help="a file or folder of the data root")
+    parser.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        action="append",
+        help="look for leaks: rows of two splits with equal values there, such as image (again for another column)",
+    )
+    parser.add_argument(
+        "--distance",
+        metavar="BITS",
+        type=int,
+        default=6,
+        help="in columns named phash: how many of 64 bits may differ in one image (default: 6)",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run_command=run)
 
@@ -108,7 +129,9 @@ def run(options: argparse.Namespace) -> int:
     """Print each check as it ends; the exit code."""
     done: list[Check] = []
     shown = None
-    for check in checks_of(options.path.absolute()):
+    path = options.path.absolute()
+    checks = checks_of(path) if not options.group_by else _foreign(path, options.group_by, options.distance)
+    for check in checks:
         done.append(check)
         if not options.json:
             if check.path != shown:
@@ -135,6 +158,8 @@ def checks_of(path: Path) -> Iterator[Check]:
         yield from _file(path)
     elif (path / "manifest.json").exists():
         yield from _job(path)
+    elif (path / CERTIFICATE).exists():
+        yield from _dataset(path)
     elif sets := sorted(path.glob(f"*{_PROVENANCE}")):
         for provenance in sets:
             yield from _tables(provenance)
@@ -142,14 +167,19 @@ def checks_of(path: Path) -> Iterator[Check]:
             for table in sorted(path.glob(pattern)):
                 yield from _parquet(table)
     elif folders := [folder for name in ("jobs", "tables") if (folder := path / name).is_dir()]:
-        for inner in (*folders, *sorted(path.glob("memory/*.parquet"))):
+        versions = sorted(path.glob(f"datasets/*/*/{CERTIFICATE}"))
+        for inner in (*folders, *sorted(path.glob("memory/*.parquet")), *(version.parent for version in versions)):
             yield from checks_of(inner)
+    elif versions := sorted([*path.glob(f"*/{CERTIFICATE}"), *path.glob(f"*/*/{CERTIFICATE}")]):
+        for version in versions:
+            yield from _dataset(version.parent)
     elif within := sorted([*path.glob("*/manifest.json"), *path.glob("*.parquet")]):
         for inner in within:
             yield from checks_of(inner.parent if inner.name == "manifest.json" else inner)
     else:
         raise PermanentError(
-            f"{path} holds no table, no job and no provenance file. Give data/tables or data/jobs/JOB."
+            f"{path} holds no table, no job and no provenance file. Give data/tables or data/jobs/JOB; for splits "
+            "that others made give --group-by COLUMN too."
         )
 
 
@@ -380,6 +410,9 @@ def _record(item: Mapping[str, Any]) -> str:
 
 def _tables(provenance: Path) -> Iterator[Check]:
     written = _read_provenance(provenance)
+    if written.get("kind") == "mmhs":
+        yield from _prepared(provenance, written)
+        return
     table, rejected, text = (provenance.with_name(name) for name in written["files"])
     yield _hashes(provenance, [table, rejected, text])
     held, refused = Held(), Held()
@@ -416,13 +449,7 @@ def _hashes(provenance: Path, paths: Sequence[Path]) -> Check:
 
 
 def _counts(provenance: Path, counts: Mapping[str, Any], held: Held, refused: Held) -> Check:
-    check = Check(provenance, "rows in are rows delivered and rows rejected, and all counts are those written down")
-    check.n = counts["rows"]
-    if sorted(held.rows + refused.rows) != list(range(counts["rows"])):
-        both = set(held.rows) & set(refused.rows)
-        neither = set(range(counts["rows"])) - set(held.rows) - set(refused.rows)
-        check.find("rows", f"of {counts['rows']:,} rows, {len(both):,} are in both tables: {_some(both)}")
-        check.find("rows", f"of {counts['rows']:,} rows, {len(neither):,} are in neither table: {_some(neither)}")
+    check = _each_once(provenance, counts, held, refused)
     found = {
         "delivered": len(held.rows),
         "rejected": dict(refused.errors),
@@ -434,6 +461,41 @@ def _counts(provenance: Path, counts: Mapping[str, Any], held: Held, refused: He
         if counts[name] != value:
             check.find(name, f"{name}: {counts[name]} written down, {value} in the tables")
     return check
+
+
+def _each_once(provenance: Path, counts: Mapping[str, Any], held: Held, refused: Held) -> Check:
+    check = Check(provenance, "rows in are rows delivered and rows rejected, and all counts are those written down")
+    check.n = counts["rows"]
+    if sorted(held.rows + refused.rows) != list(range(counts["rows"])):
+        both = set(held.rows) & set(refused.rows)
+        neither = set(range(counts["rows"])) - set(held.rows) - set(refused.rows)
+        check.find("rows", f"of {counts['rows']:,} rows, {len(both):,} are in both tables: {_some(both)}")
+        check.find("rows", f"of {counts['rows']:,} rows, {len(neither):,} are in neither table: {_some(neither)}")
+    return check
+
+
+def _prepared(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
+    """A prepared data set: a table, its rejected rows, and labels that follow from the votes."""
+    table, rejected = (provenance.with_name(name) for name in written["files"])
+    yield _hashes(provenance, [table, rejected])
+    held, refused = Held(), Held()
+    yield from _rows(table, [table], MMHS, held)
+    yield from _rows(rejected, [rejected], MMHS_REJECTED, refused)
+    check = _each_once(provenance, written["counts"], held, refused)
+    if written["counts"]["delivered"] != len(held.rows):
+        check.find("delivered", f"{written['counts']['delivered']} written down, {len(held.rows)} in the table")
+    yield check
+    check = Check(table, f"labels are known and follow from the votes (votes={written['parameters']['votes']})")
+    try:
+        for item in _items([table], MMHS):
+            check.n += 1
+            if unknown := set(item["labels"]) - set(written["classes"]):
+                check.find("label", f"row {item['row']} has the labels {', '.join(sorted(unknown))}")
+            elif item["votes"] and decide(item["votes"], written["parameters"]["votes"]) != item["labels"]:
+                check.find("votes", f"row {item['row']} has the votes {item['votes']} and the labels {item['labels']}")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        check.find(type(error).__name__, str(error))
+    yield check
 
 
 def _some(rows: set[int]) -> str:
@@ -476,6 +538,57 @@ def _compare(lines: Iterator[str], items: Iterator[dict[str, Any]], check: Check
         check.find("row", f"row {row} (line {check.n + 1}) is not the table's row: {text[:90]!r}")
     if (rest := next(lines, "")) != "]\n":
         check.find("json", f"after the table's last row stands {rest[:40]!r}, not the end of the array")
+
+
+# Datasets
+
+
+def _dataset(folder: Path) -> Iterator[Check]:
+    """A version of a dataset by its certificate, and its leaks anew."""
+    try:
+        certificate = read_certificate(folder)
+    except TornFile as error:
+        check = Check(folder, "the certificate can be read", 1)
+        check.find("TornFile", str(error))
+        yield check
+        return
+    check = Check(folder, "every file is the one that was certified", len(certificate["files"]))
+    for wrong in changed_files(folder, certificate):
+        check.find("file", wrong)
+    if check.wrong:
+        check.examples.append("Next: move the folder away and build the dataset again; a version is never overwritten.")
+    yield check
+    check = Check(folder, "the version is named by its content and parameters", 1)
+    named = version_of(certificate["table"]["sha256"], certificate["parameters"])
+    if not named == folder.name == certificate["version"]:
+        check.find("version", f"the certificate says {certificate['version']}, its parameters give {named}")
+    yield check
+    asked = certificate["parameters"]
+    yield from _leaks(folder, lambda: leaks_of(folder, asked["group_by"], asked["distance"]))
+
+
+def _foreign(folder: Path, columns: Sequence[str], distance: int) -> Iterator[Check]:
+    """Splits that anyone made."""
+    if not folder.is_dir():
+        raise PermanentError(f"{folder} is no folder. Give the one that holds the files of train, val and test.")
+    splits = read_splits(find_files(folder), columns)
+    yield from _leaks(folder, lambda: find_leaks(splits, distance))
+
+
+def _leaks(folder: Path, look: Callable[[], Sequence[Leak]]) -> Iterator[Check]:
+    try:
+        leaks = look()
+    except (FileNotFoundError, TornFile, PermanentError) as error:
+        check = Check(folder, "splits can be compared", 1)
+        check.find(type(error).__name__, str(error))
+        yield check
+        return
+    for leak in leaks:
+        check = Check(folder, f"no row of {leak.split} shares {leak.column} with {leak.other}", leak.of)
+        if leak.rows:
+            check.wrong["leak"] = leak.rows
+            check.examples.append(str(leak))
+        yield check
 
 
 # Jobs

@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -44,6 +45,42 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(aside, path)
         flush_folder(path.parent)
+    except OSError as error:
+        _remove(aside)
+        raise disk_error(error, path) from error
+    except BaseException:
+        _remove(aside)
+        raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when the block ends without an error; never in place of another.
+
+    The block fills the folder that it is given, through ``whole_file``.
+
+    Args:
+        path: The final name, which must not be taken.
+
+    Raises:
+        FileExistsError: The name was taken meanwhile.
+        DiskFull: No room; nothing is left behind.
+        NotWritable: The folder above does not let us write.
+    """
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        aside.mkdir()
+        yield aside
+        for folder in (aside, *(inner for inner in aside.rglob("*") if inner.is_dir())):
+            flush_folder(folder)
+        if path.exists():  # an empty folder would be replaced
+            raise FileExistsError(f"{path} is there already, and is never overwritten.")
+        move(aside, path)
+    except FileExistsError:
+        _remove(aside)
+        raise
     except OSError as error:
         _remove(aside)
         raise disk_error(error, path) from error
@@ -100,4 +137,7 @@ def _lives(process: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

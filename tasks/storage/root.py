@@ -5,6 +5,7 @@
     data/
       jobs/translate-llava-3f2a…/   one folder per job
       tables/llava-es.parquet       what flows leave
+      datasets/llava-es/3f2a…/      frozen splits with certificate and card, one folder per version
       reports/translate-llava-es/   report.html, report.json
       journal/answers.sqlite        every answer of every service
       memory/en-es.parquet          what people settled: the translation memory
@@ -34,6 +35,11 @@ class DataRoot:
     def tables(self) -> Path:
         """The tables that flows leave."""
         return self.path / "tables"
+
+    @property
+    def datasets(self) -> Path:
+        """One folder per dataset, in it one per version."""
+        return self.path / "datasets"
 
     @property
     def reports(self) -> Path:

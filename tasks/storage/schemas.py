@@ -146,7 +146,46 @@ CORRECTIONS = TableSchema(
     ),
 )
 
+# Tweets or memes with the labels of annotators: MMHS150K, the predecessor's CSVs, Hateful Memes. `votes` is what each
+# annotator said, where the source tells; `ocr` the text in the image as the data set's makers read it.
+_TWEET = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("id", pa.string()),
+    pa.field("image", pa.string()),
+    pa.field("text", pa.string()),
+    pa.field("ocr", pa.string()),
+    pa.field("votes", CODES),
+    pa.field("labels", CODES),
+    pa.field("split", pa.string()),
+    _EXTRA,
+]
+MMHS = TableSchema("mmhs/1", pa.schema(_TWEET))
+MMHS_REJECTED = TableSchema(
+    "mmhs-rejected/1",
+    pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("id", pa.string()),
+            pa.field("split", pa.string()),
+            pa.field("error", pa.string(), nullable=False),
+            pa.field("message", pa.string(), nullable=False),
+            pa.field("raw", pa.string()),
+        ]
+    ),
+)
+
 SCHEMAS = {
     schema.name: schema
-    for schema in (CONVERSATIONS, TRANSLATIONS, LLAVA, LLAVA_REJECTED, RESPONSES, REVIEWED, REVIEW_OPEN, CORRECTIONS)
+    for schema in (
+        CONVERSATIONS,
+        TRANSLATIONS,
+        LLAVA,
+        LLAVA_REJECTED,
+        RESPONSES,
+        REVIEWED,
+        REVIEW_OPEN,
+        CORRECTIONS,
+        MMHS,
+        MMHS_REJECTED,
+    )
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.storage.errors import DiskFull, NotWritable
-from tasks.storage.files import sha256, whole_file, write_bytes
+from tasks.storage.files import sha256, whole_file, whole_folder, write_bytes
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -88,3 +88,30 @@ def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_sha256_is_the_known_one(tmp_path: Path) -> None:
     path = write_bytes(tmp_path / "file", b"abc")
     assert "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" == sha256(path)
+
+
+def test_a_folder_appears_when_the_block_ends_and_never_in_place_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder"
+    with whole_folder(path) as aside:
+        write_bytes(aside / "inner" / "file", b"whole")
+        assert not path.exists()
+    assert b"whole" == (path / "inner" / "file").read_bytes()
+
+    with (
+        pytest.raises(FileExistsError, match="is there already, and is never overwritten"),
+        whole_folder(path) as aside,
+    ):
+        write_bytes(aside / "file", b"other")
+    assert [path] == list(path.parent.iterdir())
+    assert [path / "inner"] == list(path.iterdir())
+
+
+def test_an_error_in_a_folder_leaves_nothing(tmp_path: Path) -> None:
+    def fail_half_way() -> None:
+        with whole_folder(tmp_path / "folder") as aside:
+            write_bytes(aside / "file", b"new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert [] == list(tmp_path.iterdir())

@@ -1,0 +1,123 @@
+"""Leaks of splits, whoever made them: rows of one split that share a group with a row of another.
+
+test / train, image: 6,437 of 7,886 rows of test (81.6 %) share a value with train, such as 000000000009.jpg
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from tasks.splits.keys import ENDINGS, BadTable, Keys, hashes_of, is_near, read_keys
+from tasks.splits.near import near_pairs
+from tasks.storage.split_names import SPLITS, split_of
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What two splits share in one column.
+
+    Args:
+        column: Where the values stand.
+        split: The split that should be unseen.
+        other: The one that is seen before it.
+        rows: Rows of ``split`` whose value, or a near one, stands in ``other``.
+        of: Rows of ``split``.
+        values: Distinct values that these rows have.
+        examples: Some of them.
+    """
+
+    column: str
+    split: str
+    other: str
+    rows: int
+    of: int
+    values: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        such = f", such as {', '.join(self.examples)}" if self.examples else ""
+        return (
+            f"{self.rows:,} of {self.of:,} rows of {self.split} ({self.rows / max(self.of, 1):.1%}) share "
+            f"{self.column} with {self.other}: {self.values:,} values{such}"
+        )
+
+
+def find_leaks(splits: Mapping[str, Keys], distance: int) -> list[Leak]:
+    """Hold every two splits against each other, column by column.
+
+    Args:
+        splits: Their keys, all with the same columns.
+        distance: Bits in which perceptual hashes may differ and still mean one image.
+
+    Returns:
+        One entry per pair of splits and column, also where nothing is shared.
+    """
+    named = [split for split in SPLITS if split in splits]
+    return [
+        _between(column, at, later, earlier, splits, distance)
+        for earlier, later in combinations(named, 2)
+        for at, column in enumerate(splits[later].columns)
+    ]
+
+
+def _between(column: str, at: int, split: str, other: str, splits: Mapping[str, Keys], distance: int) -> Leak:
+    values = splits[split].values[at]
+    mine = {value for value in values if value is not None}
+    seen = {value for value in splits[other].values[at] if value is not None}
+    shared = mine & seen
+    if is_near(column, distance):
+        shared |= _near(sorted(mine - shared), sorted(seen), column, distance)
+    rows = sum(value in shared for value in values)
+    return Leak(column, split, other, rows, len(values), len(shared), tuple(sorted(shared)[:_NAMED]))
+
+
+def _near(mine: Sequence[str], seen: Sequence[str], column: str, distance: int) -> set[str]:
+    """Values of mine that have a near one among those seen; the two have none in common."""
+    both = [*mine, *seen]
+    hit = np.zeros(len(both), bool)
+    for one, other in near_pairs(hashes_of(both, column), distance):
+        across = (one < len(mine)) != (other < len(mine))
+        hit[one[across]] = hit[other[across]] = True
+    return {value for value, is_hit in zip(mine, hit, strict=False) if is_hit}
+
+
+def find_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of each split: ``train.csv``, ``data/test-00000-of-00002.parquet``, ``val/part-1.jsonl``.
+
+    Raises:
+        BadTable: There are no two splits.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern)):
+        split = split_of(path.name) or (split_of(path.parent.name) if path.parent != folder else None)
+        if split and path.suffix in ENDINGS and path.is_file():
+            found.setdefault(split, []).append(path)
+    if len(found) < 2:
+        raise BadTable(
+            f"{folder} holds no two splits: files or folders whose names begin with train, val (or validation, dev) and "
+            f"test, as {', '.join(ENDINGS)}."
+        )
+    return found
+
+
+def read_splits(files: Mapping[str, Sequence[Path]], columns: Sequence[str]) -> dict[str, Keys]:
+    """The keys of each split.
+
+    Raises:
+        BadTable: A column is missing, or a file cannot be read.
+    """
+    splits = {}
+    for split, paths in files.items():
+        keys = Keys(columns)
+        for path in paths:
+            for all_values, values in zip(keys.values, read_keys(path, columns).values, strict=True):
+                all_values.extend(values)
+        splits[split] = keys
+    return splits

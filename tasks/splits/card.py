@@ -1,0 +1,130 @@
+"""The dataset card: ``README.md`` with the front matter that ``datasets`` and the Hub read.
+
+::
+
+    ---
+    license: cc-by-nc-4.0
+    configs:
+    - config_name: default
+      data_files:
+      - {split: train, path: data/train-*.parquet}
+    ---
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.storage.files import write_bytes
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def write_card(path: Path, certificate: Mapping[str, Any], licence: str, provenance: Mapping[str, Any]) -> Path:
+    """Write the card of one version.
+
+    Args:
+        path: README.md in the version's folder.
+        certificate: All but the files' hashes, of which the card is one.
+        licence: The source's, or empty.
+        provenance: What the table says of its making, or empty.
+    """
+    front = yaml.safe_dump(_front(certificate, licence, provenance), sort_keys=False, allow_unicode=True)
+    body = "\n".join(_body(certificate, licence))
+    return write_bytes(path, f"---\n{front}---\n\n{body}\n".encode())
+
+
+def _front(certificate: Mapping[str, Any], licence: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    rows = sum(split["rows"] for split in certificate["splits"].values())
+    front: dict[str, Any] = {"license": licence or "unknown"}
+    if language := provenance.get("parameters", {}).get("target"):
+        front["language"] = [language]
+    return front | {
+        "pretty_name": certificate["dataset"],
+        "size_categories": [next((name for below, name in _SIZES if rows < below), "1M<n<10M")],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in certificate["splits"]],
+            }
+        ],
+    }
+
+
+def _body(certificate: Mapping[str, Any], licence: str) -> Iterator[str]:
+    asked, source, splits = certificate["parameters"], certificate["source"], certificate["splits"]
+    columns = " or ".join(f"`{column}`" for column in asked["group_by"])
+    yield f"# {certificate['dataset']}, version {certificate['version']}"
+    yield ""
+    told = source.get("name") or certificate["table"]["name"]
+    where = f" ({source['url']})" if source.get("url") else ""
+    yield f"Made from `{certificate['table']['name']}`, whose source is {told}{where}. Licence: {_licence(licence)}."
+    yield ""
+    yield "```python"
+    yield "from pathlib import Path"
+    yield ""
+    yield "from datasets import load_dataset"
+    yield ""
+    yield 'rows = load_dataset(str(Path.cwd()))  # in the folder of this card; "." alone has no name'
+    yield f'print(rows["{next(iter(splits))}"][0])'
+    yield "```"
+    yield ""
+    yield "## Splits"
+    yield ""
+    labels = sorted({label for split in splits.values() for label in split["labels"]})
+    names = ["split", "rows", "groups", *labels, *(["no label"] if labels else [])]
+    yield f"| {' | '.join(names)} |"
+    yield f"|---|{'---:|' * (len(names) - 1)}"
+    for name, split in splits.items():
+        cells = [split["rows"], split["groups"], *(split["labels"].get(label, 0) for label in labels)]
+        cells += [split["without_label"]] if labels else []
+        yield f"| {name} | {' | '.join(f'{cell:,}' for cell in cells)} |"
+    yield ""
+    yield f"Rows that share {columns} stand in one split (`split_group`){_near(certificate)}. {_how(certificate)}"
+    if certificate["rows_without_key"]:
+        yield f"{certificate['rows_without_key']:,} rows have none of these; each stands for itself and its exact copies."
+    if certificate["left_out"]:
+        yield (
+            f"{certificate['left_out']:,} rows of official splits share a group with a stronger split (test before "
+            "validation before train) and stand in none: `left-out.parquet`."
+        )
+    yield ""
+    yield "## Leaks"
+    yield ""
+    yield (
+        f"Found: {certificate['leaks']['found']}. How it was looked for: {certificate['leaks']['how']} "
+        "(`certificate.json`). Had the rows been drawn one by one, "
+        f"{certificate['random_split']:.1%} of the test rows would share their group with a row of train."
+    )
+    yield ""
+    yield "`trasvase verify FOLDER` looks again, and holds every file against its SHA-256."
+
+
+def _licence(licence: str) -> str:
+    if not licence:
+        return "not known; ask the source before you pass this on"
+    return "the source's own terms" if licence == "other" else f"{licence}, the source's"
+
+
+def _near(certificate: Mapping[str, Any]) -> str:
+    asked = certificate["parameters"]
+    if asked["distance"] and any(column.endswith("phash") for column in asked["group_by"]):
+        return f", where perceptual hashes up to {asked['distance']} of 64 bits apart count as equal"
+    return ""
+
+
+def _how(certificate: Mapping[str, Any]) -> str:
+    asked = certificate["parameters"]
+    if certificate["official_rows"] and asked["official"] != "ignore":
+        if certificate["official_rows"] == certificate["table"]["rows"]:
+            return "The splits are the official ones."
+        kept = "Official splits are kept; a group without one is placed by a hash"
+    else:
+        kept = "A group's split is a hash"
+    if asked["stratify"]:
+        return f"{kept} (seed {asked['seed']}) within groups of equal labels, so that labels are in proportion."
+    return f"{kept} of seed {asked['seed']} and group alone, so that added rows move no group."

@@ -1,0 +1,156 @@
+"""What rows must not share across splits: the values of the columns that group them.
+
+An image's name, a COCO id, a routine; or a perceptual hash of 64 bits (``phash``, as 16 hex digits or a number), whose
+neighbours count as the same image. Any Parquet file, CSV, JSON array or JSON Lines is read, only these columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.splits.near import Hashes
+from tasks.storage.errors import PermanentError
+from tasks.storage.tables import open_parquet
+
+PHASH = "phash"
+ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
+_BATCH = 10_000
+
+
+class BadTable(PermanentError):
+    """A table has not the columns that are asked for, or a value that cannot be used."""
+
+
+@dataclass(slots=True)
+class Keys:
+    """The values of some columns, row by row; None where a row has none.
+
+    Args:
+        columns: Their names.
+        values: Per column, one entry per row.
+    """
+
+    columns: Sequence[str]
+    values: list[list[str | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.values = self.values or [[] for _ in self.columns]
+
+    def __len__(self) -> int:
+        return len(self.values[0])
+
+
+def is_near(column: str, distance: int) -> bool:
+    """Whether near values of a column count as equal."""
+    return distance > 0 and column.endswith(PHASH)
+
+
+def hashes_of(values: Sequence[str], column: str) -> Hashes:
+    """Perceptual hashes as numbers.
+
+    Raises:
+        BadTable: One is no hash of 64 bits.
+    """
+    for value in values:
+        if len(value) != 16 or not all(digit in "0123456789abcdef" for digit in value):
+            raise BadTable(
+                f"The column {column!r} holds {value[:40]!r}, which is no perceptual hash of 64 bits (16 hex digits, "
+                "lower case). Give another column, or distance=0 to compare it as it is."
+            )
+    return np.array([int(value, 16) for value in values], np.uint64)
+
+
+def read_keys(path: Path, columns: Sequence[str]) -> Keys:
+    """The columns of one file.
+
+    Raises:
+        BadTable: A column is missing or nested, or the file cannot be read.
+        TornFile: A Parquet file is damaged.
+    """
+    keys = Keys(columns)
+    if path.suffix == ".parquet":
+        with open_parquet(path) as file:
+            check_columns(path, file.schema_arrow.names, columns)
+            for batch in file.iter_batches(_BATCH, columns=list(columns)):
+                for values, column in zip(keys.values, columns, strict=True):
+                    values.extend(column_keys(batch.column(column), f"{path}, column {column!r}"))
+        return keys
+    for number, item in enumerate(_items(path)):
+        if not isinstance(item, dict):
+            raise BadTable(f"{path}, row {number} is no object.")
+        check_columns(path, list(item), columns)
+        for values, column in zip(keys.values, columns, strict=True):
+            values.append(_plain(item[column], f"{path}, row {number}, column {column!r}"))
+    return keys
+
+
+def check_columns(path: Path, there: Sequence[str], columns: Sequence[str]) -> None:
+    """Say which columns there are when one is missing.
+
+    Raises:
+        BadTable: One is.
+    """
+    if missing := [column for column in columns if column not in there]:
+        raise BadTable(
+            f"{path} has no column {missing[0]!r}; it has {', '.join(map(str, there))}. "
+            "Give one of them for `group_by` (on the command line: --group-by)."
+        )
+
+
+def column_keys(column: pa.Array, where: str) -> list[str | None]:
+    """A column's values as text.
+
+    Raises:
+        BadTable: It holds lists, structures or fractions, which cannot tell groups apart.
+    """
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_uint64(kind) or pa.types.is_int64(kind):
+        # A hash may be stored as a number; other numbers are names like any text.
+        if where.endswith(f"{PHASH}'"):
+            return [None if value is None else f"{value & (1 << 64) - 1:016x}" for value in column.to_pylist()]
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return [None if value is None else value.hex() for value in column.to_pylist()]
+    raise BadTable(f"{where} is {column.type}; groups are told apart by text or whole numbers.")
+
+
+def row_digest(row: dict[str, Any]) -> str:
+    """A key for a row that has none: equal rows have equal ones."""
+    return f"row:{hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode()).hexdigest()}"
+
+
+def _items(path: Path) -> Iterator[Any]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            if path.suffix == ".csv":
+                csv.field_size_limit(1 << 27)
+                yield from (
+                    {key: value or None for key, value in row.items()} for row in csv.DictReader(text, strict=True)
+                )
+            elif path.suffix == ".jsonl" or text.read(100).lstrip()[:1] != "[":
+                text.seek(0)
+                yield from (json.loads(line.removeprefix("\ufeff")) for line in text if line.strip())
+            else:
+                text.seek(0)
+                yield from json.load(text)
+    except (ValueError, RecursionError, csv.Error, AttributeError) as error:
+        raise BadTable(f"{path} cannot be read to its end as {path.suffix[1:].upper()} ({error}).") from error
+
+
+def _plain(value: Any, where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return str(value)
+    raise BadTable(f"{where} is {type(value).__name__}; groups are told apart by text or whole numbers.")
