@@ -117,13 +117,12 @@ class Child:
     def stop(self) -> None:
         """End it, and then whatever it left in its session."""
         if process := self.process():
-            with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            with suppress(psutil.NoSuchProcess):
                 process.terminate()  # the leader alone: a worker ends its flow runs, a server its own child
-                process.wait(STOP_SECONDS)
+            _wait(process)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with suppress(psutil.NoSuchProcess):
-                process.wait(STOP_SECONDS)
+            _wait(process)
         self.pid_file.unlink(missing_ok=True)
 
     def fail(self, what: str) -> NoReturn:
@@ -431,6 +430,17 @@ def wait_until(child: Child, is_ready: Callable[[], bool]) -> None:
             return
         time.sleep(0.2)
     child.fail(f"is not ready after {START_SECONDS} s")
+
+
+def _wait(process: psutil.Process) -> None:
+    """Wait until it has ended, at most STOP_SECONDS."""
+    until = time.monotonic() + STOP_SECONDS
+    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+            time.sleep(0.05)
+        process.wait(
+            0
+        )  # one of ours is gone then; that of another command in the foreground stays a zombie until it ends
 
 
 def _prefect(*arguments: str) -> tuple[str, ...]:

@@ -239,18 +239,21 @@ def _picture(path: Path) -> None:
 
 
 def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
-    local: LocalPrefect, argilla: LocalArgilla, table: Path, page: Any, tmp_path: Path
+    local: LocalPrefect, argilla: LocalArgilla, page: Any, tmp_path: Path
 ) -> None:
-    row = read_table(table, LLAVA).to_pylist()[0]
+    source = tmp_path / "typed.json"
+    source.write_text(json.dumps(json.loads(SAMPLE.read_text())[:6]))
+    run = local.run("translate-llava/spanish", source=str(source), translator="apertium", name="typed")
+    local.wait(run, "COMPLETED")
+    tables = local.folder.parent / "tables"
+    row = read_table(tables / "typed-es.parquet", LLAVA).to_pylist()[0]
     original, machine = row["conversations"][0]["value"], row["translated"][0]["value"]
     assert "<image>\nAre all of the customers waiting by the door?" == original
     _picture(tmp_path / row["image"])
-    run = local.run(
-        "push-translations/spanish", table=str(table), dataset="typed", sample=0, audit=ROWS, images=str(tmp_path)
-    )
-    local.wait(run, "COMPLETED")
+    run = local.run("push-translations/spanish", table="typed-es", sample=0, audit=6, images=str(tmp_path))
+    local.wait(run, "COMPLETED", seconds=240)  # the push that the translation set off goes first
     sign_in(page, argilla, argilla.reviewers[0])
-    dataset = Site(argilla, "typed").datasets()["typed-audit"]
+    dataset = Site(argilla, "typed-es").datasets()["typed-es-audit"]
     page.set_viewport_size({"width": 1500, "height": 950})
     page.goto(f"{argilla.url}/dataset/{dataset}/annotation-mode?page=1&status=pending")
     page.click("button.search-area__icon")
@@ -272,19 +275,18 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
         page.get_by_role("button", name="↵ Submit").click()
     assert answer.value.status == 201
 
-    local.wait(local.run("pull-reviews/spanish", table=str(table), dataset="typed"), "COMPLETED")
+    local.wait(local.run("pull-reviews/spanish", table="typed-es"), "COMPLETED", seconds=240)
 
-    reviewed = read_table(table.parent / "typed-reviewed.parquet", REVIEWED).to_pylist()[0]
+    reviewed = read_table(tables / "typed-es-reviewed.parquet", REVIEWED).to_pylist()[0]
     assert TYPED == reviewed["translated"][0]["value"]
     assert "edited" == reviewed["text_from"][0]
     assert {"machine"} == set(reviewed["text_from"][1:])
 
     # What people settled is the next translation of the same text, and costs no request.
-    source = json.loads((table.with_suffix(".provenance.json")).read_text())["source"]["path"]
-    run = local.run("translate-llava/spanish", source=source, translator="apertium", chunk_size=100, name="again")
-    local.wait(run, "COMPLETED")
-    again = read_table(table.parent / "again-es.parquet", LLAVA).to_pylist()[0]
+    run = local.run("translate-llava/spanish", source=str(source), translator="apertium", name="again")
+    local.wait(run, "COMPLETED", seconds=240)
+    again = read_table(tables / "again-es.parquet", LLAVA).to_pylist()[0]
     assert TYPED == again["translated"][0]["value"]
     assert "reviewed" == again["translator"][0]
-    job = json.loads((table.parent / "again-es.provenance.json").read_text())["job"]
+    job = json.loads((tables / "again-es.provenance.json").read_text())["job"]
     assert [] == Journal(local.folder.parent / "journal" / "answers.sqlite").calls(job)

@@ -154,6 +154,24 @@ def test_a_pid_that_went_to_another_process_is_not_ours_and_not_ended(tmp_path: 
     stranger.communicate(b"\n")
 
 
+def test_what_a_command_that_still_runs_has_started_is_ended_too(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from tasks.cli.local_prefect import Child; "
+        f"Child('thing', Path({str(tmp_path)!r}), (sys.executable, '-c', 'import time; time.sleep(600)'), os.environ, {{}})"
+        ".start(); print('up', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "up\n"
+        child = _child(tmp_path, {})
+        assert child.process() is not None
+        child.stop()
+        assert (child.process(), child.pid_file.exists()) == (None, False)
+        other.communicate("\n")
+
+
 def test_a_server_that_ends_at_once_shows_its_last_words(tmp_path: Path) -> None:
     child = _child(tmp_path, {}, "import sys; sys.exit('no room')")
     child.start()
