@@ -37,7 +37,7 @@ def test_memes_are_read_and_a_retry_does_only_what_is_missing(tmp_path: Path) ->
     assert done == manifest.path(manifest.chunks()[0]).stat().st_mtime_ns
     tables = tmp_path / "data" / "tables"
     rows = read_table(tables / "memes.parquet", MEMES).to_pylist()
-    assert [*SAID.values(), ""] == [row["text"] for row in rows]
+    assert [*SAID.values(), ""] == [row["text"].upper() for row in rows]
     assert ["toxic", "non_toxic", "non_toxic"] == [row["label"] for row in rows]
     assert 2 == read_table(tables / "memes.rejected.parquet", MEMES_REJECTED).num_rows
     assert (tmp_path / "data" / "reports" / "read-memes" / "report.html").is_file()

@@ -40,10 +40,10 @@ def meme(*lines: str, size: tuple[int, int] = (640, 480), seed: int = 0) -> Imag
     return image
 
 
-def encoded(image: Image.Image, format: str = "PNG", **how: Any) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **how: Any) -> bytes:
     """A file's bytes."""
     file = io.BytesIO()
-    image.save(file, format, **how)
+    image.save(file, kind, **how)
     return file.getvalue()
 
 

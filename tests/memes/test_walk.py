@@ -27,7 +27,7 @@ from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEME_FILES, MEMES, MEMES_REJECTED
 from tasks.storage.tables import read_group, read_table
 from tests.memes.drawn import Measuring, encoded, folder_of_memes, meme
-from tests.memes.walk import planned, walk
+from tests.memes.walk import planned, report, walk
 
 REFUSED = {"Хорошо/cut.png": "damaged", "Хорошо/notes.txt": "unknown-format"}
 
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 def _digests(root: DataRoot) -> dict[str, str]:
     return {
         str(path.relative_to(root.path)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted([*root.tables.iterdir(), *root.reports.glob("*/*")])
+        for path in sorted(root.tables.iterdir())
     }
 
 
@@ -131,7 +131,7 @@ def test_killed_at_any_moment_the_next_run_leaves_the_same_bytes(root: DataRoot,
     walk(folder, other, Measuring(), 1)
     assert made == {path: path.stat().st_mtime_ns for path in made}
     first, second = _digests(root), _digests(other)
-    # Provenance and report name the folders of their data root.
+    # Provenance names the folders of its data root.
     assert {name: first[name] for name in first if name.endswith(".parquet")} == {
         name: second[name] for name in second if name.endswith(".parquet")
     }
@@ -170,7 +170,7 @@ def test_nothing_usable_makes_no_job(root: DataRoot, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.png").write_bytes(b"")
     with pytest.raises(
-        BadSource, match="none of the 1 files can be used. The first one: Row 0, a.png: it has no label"
+        BadSource, match=r"none of the 1 files can be used. The first one: Row 0, a.png: it has no label"
     ):
         planned(folder, root, Measuring())
     with pytest.raises(PermanentError, match="`chunk_size` is 0; it must be at least 1 image"):
@@ -193,23 +193,22 @@ def test_duplicates_are_found_by_bytes_and_by_looks(root: DataRoot, folder: Path
     (folder / "Плохо" / "d1.png").write_bytes(encoded(image))
     shutil.copy(folder / "Плохо" / "d1.png", folder / "Хорошо" / "d2.png")
     (folder / "Хорошо" / "d3.jpg").write_bytes(encoded(image.resize((320, 240)), "JPEG"))
-    _, tables = walk(folder, root, Measuring())
+    manifest, tables = walk(folder, root, Measuring())
     rows = read_table(tables.table, MEMES).to_pylist()
     path = {row["row"]: row["path"] for row in rows}
     same, near = duplicates(rows)
     assert [["Плохо/d1.png", "Хорошо/d2.png"]] == [[path[row] for row in some] for some in same]
     assert [("Плохо/d1.png", "Хорошо/d3.jpg")] == [(path[a], path[b]) for a, b in near]
-    report = (root.reports / "read-memes" / "report.html").read_text()
-    assert "2 of these have different labels, such as Плохо/d1.png and Хорошо/d2.png." in report
-    assert 6 == report.count('src="data:image/jpeg;base64,')
+    page = report(root, manifest, tables)
+    assert "2 of these have different labels, such as Плохо/d1.png and Хорошо/d2.png." in page
+    assert 6 == page.count('src="data:image/jpeg;base64,')
 
 
 def test_the_report_has_no_byte_of_a_file_but_its_pixels(root: DataRoot, folder: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     (folder / "Плохо" / "a.png").write_bytes(encoded(meme("НЕТ"), exif=exif))
-    walk(folder, root, Measuring())
-    assert b"taken at home" not in (root.reports / "read-memes" / "report.html").read_bytes()
+    assert "taken at home" not in report(root, *walk(folder, root, Measuring()))
     assert set(REFUSED.values()) <= REJECTIONS.keys()
 
 

@@ -35,8 +35,12 @@ def walk(folder: Path, root: DataRoot, reader: Reader, chunk_size: int = 2) -> t
         rows = read_group(manifest.rows_path, MEME_FILES, chunk.number).to_pylist()
         write_chunk(read_images(rows, Path(manifest.source.path), reader), manifest.path(chunk), manifest.job)
     tables = collect(manifest, root.tables, "memes")
-    write_report(root.reports / "read-memes", manifest, tables)
     return manifest, tables
+
+
+def report(root: DataRoot, manifest: Manifest, tables: Tables) -> str:
+    """The report's page."""
+    return write_report(root.reports / "read-memes", manifest, tables).html.read_text("utf-8")
 
 
 if __name__ == "__main__":

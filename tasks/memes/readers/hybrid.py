@@ -79,7 +79,8 @@ class HybridReader:
     def _boxes(self, image: Image.Image) -> list[Box]:
         """Where lines of text are, in the image's own pixels."""
         width, height = image.size
-        scale = min(1.0, (MAX_PIXELS / (width * height)) ** 0.5)
+        with_border = max(width, height / MAX_SHAPE) * max(height, width / MAX_SHAPE)
+        scale = min(1.0, (MAX_PIXELS / with_border) ** 0.5)
         pixels = np.asarray(image)[:, :, ::-1]
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
