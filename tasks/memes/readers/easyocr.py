@@ -91,11 +91,12 @@ class EasyOcrReader:
     def __init__(self, engine: Any, options: Options) -> None:
         self._engine, self._options = engine, options
         self._reading = threading.Lock()
+        # All of the folder: EasyOCR does not say which it took. On a CPU it rounds the weights, so that is another reader.
         weights = hashlib.sha256()
-        for network in (engine.detector, engine.recognizer):
-            for key, values in sorted(network.state_dict().items()):
-                weights.update(key.removeprefix("module.").encode() + values.cpu().numpy().tobytes())
-        self.name = f"easyocr/{metadata.version('easyocr')}@{weights.hexdigest()[:8]}"
+        for path in sorted(options.weights.glob("*.pth")):
+            weights.update(hashlib.sha256(path.read_bytes()).digest())
+        device = "gpu" if options.gpu else "cpu"
+        self.name = f"easyocr/{metadata.version('easyocr')}@{weights.hexdigest()[:8]}-{device}"
 
     def read(self, images: Sequence[Image.Image]) -> list[list[Line]]:
         by_size: dict[tuple[int, int], list[int]] = {}
