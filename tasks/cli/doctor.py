@@ -23,6 +23,8 @@ from pydantic import BaseModel
 
 from tasks.cli.local_argilla import ENVIRONMENT
 from tasks.cli.terminal import size
+from tasks.memes import readers
+from tasks.memes.readers.protocol import Reader
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT, PREFIX, Settings, argilla_access, read_options
 from tasks.storage.errors import PermanentError, TransientError
@@ -100,6 +102,7 @@ def lines(*, online: bool) -> Iterator[Line]:
     yield _python()
     yield _packages()
     yield from _translators()
+    yield from _readers()
     yield _gpu()
     yield _argilla_server()
     try:
@@ -186,6 +189,18 @@ def _translators() -> Iterator[Line]:
         else:
             yield Line("installed", name, "ok", translator.name)
             asyncio.run(translator.aclose())
+
+
+def _readers() -> Iterator[Line]:
+    """Each reader of text on images is opened for Russian and English."""
+    for name in readers.names():
+        module = readers.module_of(name)
+        try:
+            opened: Reader = module.open_reader(read_options(name, module.Options), ["ru", "en"])
+        except PermanentError as error:
+            yield Line("installed", name, "warning", "cannot be used as it is", str(error))
+        else:
+            yield Line("installed", name, "ok", opened.name)
 
 
 def _gpu() -> Line:
@@ -366,14 +381,15 @@ def _settings(settings: Settings) -> Iterator[Line]:
         how = "set" if name in settings.model_fields_set else "as it comes"
         yield Line("configured", variables[name], "ok", f"{value} ({how})")
     own = set(variables.values())
-    of_translators = tuple(f"{PREFIX}{name.upper()}_" for name in names())
+    engines = {**dict.fromkeys(names(), module_of), **dict.fromkeys(readers.names(), readers.module_of)}
+    of_engines = tuple(f"{PREFIX}{name.upper()}_" for name in engines)
     for variable in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in own):
-        if not variable.startswith(of_translators):
-            to_do = f"Known: {', '.join(sorted(own))}, and {', '.join(f'{each}…' for each in of_translators)}"
+        if not variable.startswith(of_engines):
+            to_do = f"Known: {', '.join(sorted(own))}, and {', '.join(f'{each}…' for each in of_engines)}"
             yield Line("configured", variable, "warning", "there is no such setting", to_do)
-    for name in names():
+    for name, module in engines.items():
         try:
-            options: BaseModel = read_options(name, module_of(name).Options)
+            options: BaseModel = read_options(name, module(name).Options)
         except PermanentError as error:
             yield Line("configured", name, "failed", str(error), "Correct the variable, or unset it.")
             continue

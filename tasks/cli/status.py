@@ -10,20 +10,25 @@ import argparse
 import json
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tasks.chunks.manifest import Chunk, Manifest, read_manifest
 from tasks.cli.terminal import table, utc
 from tasks.llava.chunk import read_counts
+from tasks.memes import chunk as memes
 from tasks.remote.journal import Call, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import TRANSLATIONS
+from tasks.storage.schemas import MEME_READINGS, TRANSLATIONS, TableSchema
 
-CHUNKS = {"translate-llava": TRANSLATIONS}  # the shape of a chunk, by kind of job
+# By kind of job: the shape of a chunk, and how many rows of one were rejected.
+CHUNKS: dict[str, tuple[TableSchema, Callable[[Path], int]]] = {
+    "translate-llava": (TRANSLATIONS, lambda path: read_counts(path).rejected.total()),
+    "read-memes": (MEME_READINGS, memes.refused),
+}
 _NAMED = 20  # chunks named in one line
 
 _EPILOG = """\
@@ -170,10 +175,10 @@ def _status(folder: Path, calls: Sequence[Call]) -> JobStatus:
 
 
 def _add(status: JobStatus, chunk: Chunk, manifest: Manifest) -> None:
-    schema, path = CHUNKS[manifest.kind], manifest.path(chunk)
+    (schema, rejected), path = CHUNKS[manifest.kind], manifest.path(chunk)
     if manifest.done(chunk, schema):
         status.done += 1
-        status.rejected += read_counts(path).rejected.total()
+        status.rejected += rejected(path)
         return
     status.missing.append(chunk.name)
     if path.exists():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ from typing import Any, get_args
 
 from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
 from tasks.llava.checks import SOFT
-from tasks.llava.chunk import read_chunk
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.corrections import HOW, read_corrections
 from tasks.llava.translate import Translated, TurnResult, record
 from tasks.llava.verify import verify_turn
+from tasks.memes import plan as memes
+from tasks.memes.readers.protocol import Line, joined
+from tasks.memes.report import REJECTIONS as MEME_REJECTIONS
 from tasks.mmhs.source import decide
 from tasks.reviews.records import KINDS, VERDICTS, Part, Status, shown_digest
 from tasks.splits.audit import Leak, find_files, find_leaks, read_splits
@@ -31,6 +34,10 @@ from tasks.storage.schemas import (
     CORRECTIONS,
     LLAVA,
     LLAVA_REJECTED,
+    MEME_FILES,
+    MEME_READINGS,
+    MEMES,
+    MEMES_REJECTED,
     MMHS,
     MMHS_REJECTED,
     RESPONSES,
@@ -42,10 +49,12 @@ from tasks.storage.schemas import (
 )
 from tasks.storage.tables import open_parquet, open_table, origin, read_group, read_table
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXAMPLES = 5  # shown for each code
 _PROVENANCE = ".provenance.json"
 _OF_REVIEWS = ("*-responses.parquet", "*-reviewed.parquet", "*-open.parquet")  # tables without a provenance file
 _REVIEWED_LISTS = ("text_from", "reviewed_by", "reviewed_at")
+_OF_MEMES = (MEME_FILES, MEMES, MEME_READINGS, MEMES_REJECTED)
 TEXT_FROM = ("machine", "accepted", "edited", "adjudicate")
 
 _EPILOG = """\
@@ -233,6 +242,8 @@ def _parquet(path: Path) -> Iterator[Check]:
         yield from _settled(path)
     elif name == REVIEW_OPEN.name:
         yield _left_to_do(path)
+    elif SCHEMAS[name] in _OF_MEMES:
+        yield from _memes(path, [path], SCHEMAS[name], Held())
     else:
         yield from _rows(path, [path], SCHEMAS[name], Held())
 
@@ -413,6 +424,9 @@ def _tables(provenance: Path) -> Iterator[Check]:
     if written.get("kind") == "mmhs":
         yield from _prepared(provenance, written)
         return
+    if written.get("kind") == memes.KIND:
+        yield from _meme_tables(provenance, written)
+        return
     table, rejected, text = (provenance.with_name(name) for name in written["files"])
     yield _hashes(provenance, [table, rejected, text])
     held, refused = Held(), Held()
@@ -458,7 +472,7 @@ def _counts(provenance: Path, counts: Mapping[str, Any], held: Held, refused: He
         "checks": dict(held.checks),
     }
     for name, value in found.items():
-        if counts[name] != value:
+        if name in counts and counts[name] != value:
             check.find(name, f"{name}: {counts[name]} written down, {value} in the tables")
     return check
 
@@ -591,6 +605,62 @@ def _leaks(folder: Path, look: Callable[[], Sequence[Leak]]) -> Iterator[Check]:
         yield check
 
 
+# Memes
+
+
+def _memes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Every image of one table, in one file or several: keys, hashes, text and boxes."""
+    keys = Check(path, "row numbers are unique and ascending")
+    fits = Check(path, "hashes, sizes, text and boxes fit one another; what is refused has a reason")
+    last = -1
+    try:
+        for item in _items(files, schema):
+            keys.n += 1
+            fits.n += 1
+            if item["row"] <= last:
+                keys.find("key", f"row {item['row']} comes after row {last}")
+            last = item["row"]
+            held.rows.append(last)
+            if item.get("error") is not None:
+                held.errors[item["error"]] += 1
+            for code, message in _meme(item, schema):
+                fits.find(code, f"row {last}, {item['path']}: {message}")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield keys
+    yield fits
+
+
+def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
+    error = item.get("error")
+    if schema is MEMES_REJECTED and error is None:
+        yield "error", "is rejected without a reason"
+    if error is not None:
+        if error not in MEME_REJECTIONS:
+            yield "error", f"{error!r} is no reason that there is"
+        return
+    if not _SHA256.fullmatch(item["sha256"] or ""):
+        yield "sha256", f"{item['sha256']!r} is no SHA-256"
+    if schema is MEME_FILES:
+        return
+    lines = [Line(**line) for line in item["lines"] or []]
+    if item["text"] != joined(lines):
+        yield "text", "its text is not that of its lines"
+    for line in lines:
+        inside = 0 <= line.left <= line.right <= item["width"] and 0 <= line.top <= line.bottom <= item["height"]
+        if not inside or not 0 <= line.confidence <= 100:
+            yield "box", f"{tuple(line)} does not lie in {item['width']} x {item['height']} pixels"
+
+
+def _meme_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
+    table, rejected = (provenance.with_name(name) for name in written["files"])
+    yield _hashes(provenance, [table, rejected])
+    held, refused = Held(), Held()
+    yield from _memes(table, [table], MEMES, held)
+    yield from _memes(rejected, [rejected], MEMES_REJECTED, refused)
+    yield _counts(provenance, written["counts"], held, refused)
+
+
 # Jobs
 
 
@@ -610,7 +680,10 @@ def _job(folder: Path) -> Iterator[Check]:
     if named != folder:
         check.find("manifest", f"manifest.json belongs to {named.name}: it was changed, or the folder renamed")
     yield check
-    yield _laid_out(manifest)
+    of_memes = manifest.kind == memes.KIND
+    shape = MEME_READINGS if of_memes else TRANSLATIONS
+    laid_out, refused = (MEME_FILES, MEMES_REJECTED) if of_memes else (CONVERSATIONS, LLAVA_REJECTED)
+    yield _laid_out(manifest, laid_out, refused)
     chunks = manifest.chunks()
     there = [chunk for chunk in chunks if manifest.path(chunk).exists()]
     check = Check(
@@ -618,25 +691,26 @@ def _job(folder: Path) -> Iterator[Check]:
         f"chunks that are done are whole and of this job ({len(chunks) - len(there)} to do)",
         len(there),
     )
-    whole = [chunk for chunk in there if manifest.done(chunk, TRANSLATIONS)]
+    whole = [chunk for chunk in there if manifest.done(chunk, shape)]
     for chunk in there:
         if chunk not in whole:
             check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
     yield check
-    yield _same_source(manifest, whole)
-    yield from _rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], TRANSLATIONS, Held())
+    yield _same_source(manifest, whole, laid_out, shape)
+    rows = _memes if of_memes else _rows
+    yield from rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
 
 
-def _laid_out(manifest: Manifest) -> Check:
+def _laid_out(manifest: Manifest, laid_out: TableSchema, rejected: TableSchema) -> Check:
     """rows.parquet and rejected.parquet hold every position of the source once."""
     check = Check(manifest.folder, "rows laid out and rows rejected are the source's rows, each once", manifest.rows)
     try:
-        refused = read_table(manifest.rejected_path, LLAVA_REJECTED, ["row"])["row"].to_pylist()
+        refused = read_table(manifest.rejected_path, rejected, ["row"])["row"].to_pylist()
         if len(refused) != manifest.rejected:
             check.find("rejected", f"rejected.parquet has {len(refused)} rows, the manifest says {manifest.rejected}")
         rest = set(refused)
         for chunk in manifest.chunks():
-            rows = read_group(manifest.rows_path, CONVERSATIONS, chunk.number)["row"].to_pylist()
+            rows = read_group(manifest.rows_path, laid_out, chunk.number)["row"].to_pylist()
             expected = [row for row in range(chunk.start, chunk.stop) if row not in rest]
             if rows != expected:
                 check.find("rows", f"{chunk.name} should have {len(expected)} rows, rows.parquet has others")
@@ -645,13 +719,13 @@ def _laid_out(manifest: Manifest) -> Check:
     return check
 
 
-def _same_source(manifest: Manifest, chunks: Sequence[Chunk]) -> Check:
+def _same_source(manifest: Manifest, chunks: Sequence[Chunk], laid_out: TableSchema, shape: TableSchema) -> Check:
     check = Check(manifest.folder, "chunks hold the rows that were laid out for them", len(chunks))
-    columns = CONVERSATIONS.columns.names
+    columns = laid_out.columns.names
     for chunk in chunks:
-        rows = read_group(manifest.rows_path, CONVERSATIONS, chunk.number)
-        translated = read_chunk(manifest.path(chunk), columns)
-        if not translated.select(columns).equals(rows):
+        rows = read_group(manifest.rows_path, laid_out, chunk.number)
+        done = read_table(manifest.path(chunk), shape, columns).sort_by("row")
+        if not done.select(columns).equals(rows):
             check.find(
                 "chunk",
                 f"{chunk.name} has other rows than rows.parquet; force=true with chunks=[{chunk.number}]",

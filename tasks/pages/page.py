@@ -78,6 +78,25 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """Small pictures side by side, each with its words: a contact sheet.
+
+    Args:
+        pictures: Where each is (a data URI, so that the page needs nothing else) and what stands below it.
+    """
+
+    pictures: Sequence[tuple[str, str]]
+
+    def html(self) -> str:
+        """The pictures as figures."""
+        figures = [
+            f'<figure><img src="{escape(at)}" alt=""><figcaption>{escape(words)}</figcaption></figure>'
+            for at, words in self.pictures
+        ]
+        return '<div class="wide pictures">' + "\n".join(figures) + "</div>"
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A heading, text, then tables and plots in order; plots stand side by side where there is room.
 
@@ -89,7 +108,7 @@ class Section:
 
     title: str
     text: str = ""
-    parts: Sequence[Table | Plot] = ()
+    parts: Sequence[Table | Plot | Pictures] = ()
 
     def html(self) -> str:
         """The section as HTML."""
@@ -197,6 +216,9 @@ th { font-weight: 600; }
 .figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure { margin: .5rem 0; min-width: 0; }
 figcaption { font-weight: 600; margin-bottom: .25rem; }
+.pictures { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
+.pictures img { display: block; width: 100%; height: 8rem; object-fit: contain; background: var(--panel); }
+.pictures figcaption { font-weight: 400; font-size: .8rem; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; max-width: 34rem; height: auto; }
 svg text { font-family: inherit !important; }
 details { margin-top: .25rem; color: var(--faint); font-size: .9rem; }

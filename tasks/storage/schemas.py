@@ -174,6 +174,45 @@ MMHS_REJECTED = TableSchema(
     ),
 )
 
+# Memes. What a job reads: images by position, path below the folder, and the SHA-256 that names them.
+_FILE = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("path", pa.string()),
+    pa.field("sha256", pa.string()),
+    pa.field("bytes", pa.int64()),
+    pa.field("label", pa.string()),
+]
+MEME_FILES = TableSchema("meme-files/1", pa.schema(_FILE))
+
+# What a user gets. Boxes are pixels of the upright image, confidences 0 to 100; `text` is empty where there is none.
+_LINES = pa.list_(
+    pa.struct(
+        [
+            pa.field("text", pa.string()),
+            pa.field("left", pa.int32()),
+            pa.field("top", pa.int32()),
+            pa.field("right", pa.int32()),
+            pa.field("bottom", pa.int32()),
+            pa.field("confidence", pa.float64()),
+        ]
+    )
+)
+_READING = [
+    pa.field("format", pa.string()),
+    pa.field("changes", CODES),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("phash", pa.string()),
+    pa.field("text", pa.string()),
+    pa.field("lines", _LINES),
+    pa.field("confidence", pa.float64()),
+    pa.field("reader", pa.string()),
+]
+_WHY = [pa.field("error", pa.string()), _MESSAGE]
+MEMES = TableSchema("memes/1", pa.schema([*_FILE, *_READING]))
+MEME_READINGS = TableSchema("meme-readings/1", pa.schema([*_FILE, *_READING, *_WHY]))  # a chunk
+MEMES_REJECTED = TableSchema("memes-rejected/1", pa.schema([*_FILE, *_WHY]))
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -187,5 +226,9 @@ SCHEMAS = {
         CORRECTIONS,
         MMHS,
         MMHS_REJECTED,
+        MEME_FILES,
+        MEMES,
+        MEME_READINGS,
+        MEMES_REJECTED,
     )
 }

@@ -1,0 +1,245 @@
+"""Which images there are, and what they are labelled: a folder walked, or a table read.
+
+A folder's first level names the label; a table (CSV, JSON Lines, Parquet) has a column ``image`` and perhaps ``label``::
+
+    memes/Негативно/043dc85c.jpg   with {"Негативно": "toxic"}   ->   row 0 | toxic | 5f1c…  | 121,774 bytes
+
+Every file is a row, in the order of the paths. One that cannot be used comes out as a ``BadMeme`` with its reason. Names
+are compared as people read them (NFC): macOS writes "й" as two characters.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tasks.storage.errors import PermanentError
+from tasks.storage.files import sha256
+from tasks.storage.tables import open_parquet
+
+MAX_BYTES = 100_000_000
+IMAGE_COLUMNS = ("image", "image_path", "path", "file")
+LABEL_COLUMN = "label"
+
+# Why a file is refused before it is opened, for every code that a table may hold.
+REASONS = {
+    "bad-row": "the row of the table names no image, or its label is no text",
+    "duplicate-row": "an earlier row of the table names the same image",
+    "missing-image": "the image is not there",
+    "not-a-file": "it is a link to a folder, a device or a pipe",
+    "not-readable": "the system does not let us read the file",
+    "not-unicode": "the file's name is not UTF-8",
+    "outside": "the path leads out of the folder of images",
+    "too-many-bytes": "the file is larger than any image that is taken",
+    "unknown-label": "the folder or label is not in the table of labels",
+}
+
+
+class BadSource(PermanentError):
+    """The folder or table cannot be read at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meme:
+    """One image: position, path below the folder, SHA-256 of its bytes, size, label."""
+
+    row: int
+    path: str
+    sha256: str
+    bytes: int
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadMeme:
+    """An image that is refused: position, path as far as it is known, reason code, a sentence for people."""
+
+    row: int
+    path: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An image as the source names it; ``problem`` says what is wrong with that already."""
+
+    path: str | None
+    label: Any = None
+    problem: tuple[str, str] | None = None
+
+
+def folder_of(source: Path, images: Path | None) -> Path:
+    """The folder that paths are below.
+
+    Raises:
+        BadSource: There is none.
+    """
+    if not source.exists():
+        raise BadSource(f"{source} does not exist. Give a folder of images, or a table, as the worker sees it.")
+    if source.is_dir() and images is not None:
+        raise BadSource("`images` is for a table that names images; `folder` is a folder already. Leave it out.")
+    folder = source if source.is_dir() else images or source.parent
+    if not folder.is_dir():
+        raise BadSource(
+            f"images={str(folder)!r} is no folder on this machine. Give the folder that the paths are below."
+        )
+    return folder.absolute()
+
+
+def read_catalog(source: Path, labels: Mapping[str, str], images: Path | None = None) -> Iterator[Meme | BadMeme]:
+    """Every image of a source.
+
+    Args:
+        source: A folder of images, or a table that names them.
+        labels: Label by folder, or by what the table says; empty takes these as they are.
+        images: The folder that a table's paths are below; the table's own when None.
+
+    Yields:
+        Each image in order; positions count from 0 and are never skipped.
+
+    Raises:
+        BadSource: There is no such source, it cannot be read to its end, or it names nothing.
+    """
+    folder = folder_of(source, images)
+    named = _walk(folder) if source.is_dir() else _once(_table(source))
+    known = {_plain(name): label for name, label in labels.items()}
+    row = -1
+    for row, item in enumerate(named):
+        yield _check(row, item, folder, known)
+    if row < 0:
+        raise BadSource(f"{source} has no {'files' if source.is_dir() else 'rows'}. Give a folder with images in it.")
+
+
+def _check(row: int, item: Named, folder: Path, labels: Mapping[str, str]) -> Meme | BadMeme:
+    def bad(code: str, message: str) -> BadMeme:
+        return BadMeme(row, item.path, code, f"Row {row}{'' if item.path is None else f', {item.path}'}: {message}")
+
+    if item.problem:
+        return bad(*item.problem)
+    assert item.path is not None
+    label, file = item.label, folder / item.path
+    if labels and label not in labels.values():
+        if label is None or _plain(label) not in labels:
+            what = "it has no label" if label is None else f"{label!r} is no label"
+            return bad("unknown-label", f"{what} that `labels` knows ({', '.join(labels)}). Add it there.")
+        label = labels[_plain(label)]
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            return bad("not-a-file", "is no plain file. Put the image itself there.")
+        if found.st_size > MAX_BYTES:
+            return bad("too-many-bytes", f"has {found.st_size:,} bytes; {MAX_BYTES:,} is the most.")
+        return Meme(row, item.path, sha256(file), found.st_size, label)
+    except (FileNotFoundError, NotADirectoryError):
+        return bad("missing-image", f"is not there, below {folder}.")
+    except (OSError, ValueError) as error:
+        return bad("not-readable", f"cannot be read ({error}).")
+
+
+def _walk(folder: Path) -> Iterator[Named]:
+    """All files below a folder but hidden ones, in the order of their paths."""
+    found: list[str] = []
+
+    def trouble(error: OSError) -> None:
+        raise BadSource(f"{error.filename} cannot be listed: {error.strerror}. Make it readable.") from error
+
+    for inside, folders, files in os.walk(folder, onerror=trouble):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if os.path.islink(os.path.join(inside, name))]  # noqa: PTH118, PTH114
+        found += [os.path.relpath(os.path.join(inside, name), folder) for name in (*files, *links)]  # noqa: PTH118
+    for path in sorted(path for path in found if not PurePosixPath(path).name.startswith(".")):
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(path).decode(errors="backslashreplace")
+            yield Named(shown, problem=("not-unicode", "its name is not UTF-8. Rename it."))
+        else:
+            parts = PurePosixPath(path).parts
+            yield Named(path, parts[0] if len(parts) > 1 else None)
+
+
+def _once(items: Iterable[Named]) -> Iterator[Named]:
+    seen: dict[str, int] = {}
+    for row, item in enumerate(items):
+        first = row if item.path is None else seen.setdefault(item.path, row)
+        if first != row and item.problem is None:
+            yield Named(item.path, problem=("duplicate-row", f"row {first} names it already."))
+        else:
+            yield item
+
+
+def _table(source: Path) -> Iterator[Named]:
+    with source.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith(b"PAR1"):
+        rows = _parquet(source)
+    elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+        rows = _lines(source)
+    else:
+        rows = _csv(source)
+    try:
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                yield Named(None, problem=("bad-row", "is no object with a field `image`."))
+                continue
+            if number == 0:
+                _column(source, row)
+            yield _named(row)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadSource(
+            f"{source} cannot be read to its end: {error}. Give CSV, JSON Lines or Parquet, as UTF-8."
+        ) from error
+
+
+def _named(row: Mapping[str, Any]) -> Named:
+    path = next((row[name] for name in IMAGE_COLUMNS if name in row), None)
+    label = row.get(LABEL_COLUMN)
+    if not isinstance(path, str) or not path or "\0" in path:
+        return Named(None, problem=("bad-row", f"its image is {path!r}, not a path."))
+    parts = PurePosixPath(path.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts:
+        return Named(path, problem=("outside", "leads out of the folder of images. Give a path below it."))
+    if label is not None and not isinstance(label, str):
+        return Named(path, problem=("bad-row", f"its label is {label!r}, not text."))
+    return Named(str(parts), label or None)
+
+
+def _column(source: Path, row: Mapping[str, Any]) -> None:
+    if not any(name in row for name in IMAGE_COLUMNS):
+        names = ", ".join(map(str, row)) or "none"
+        raise BadSource(f"{source} has no column {' or '.join(map(repr, IMAGE_COLUMNS))}; it has {names}.")
+
+
+def _csv(source: Path) -> Iterator[Any]:
+    with source.open(encoding="utf-8-sig", newline="") as text:
+        yield from csv.DictReader(text, strict=True)
+
+
+def _lines(source: Path) -> Iterator[Any]:
+    with source.open(encoding="utf-8-sig") as text:
+        for line in text:
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except (json.JSONDecodeError, RecursionError):
+                    yield None
+
+
+def _parquet(source: Path) -> Iterator[Any]:
+    with open_parquet(source) as file:
+        names = [name for name in (*IMAGE_COLUMNS, LABEL_COLUMN) if name in file.schema_arrow.names]
+        _column(source, dict.fromkeys(file.schema_arrow.names))
+        for batch in file.iter_batches(columns=names):
+            yield from batch.to_pylist()
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,92 @@
+"""Chunks into the tables that a user gets.
+
+::
+
+    tables/memes.parquet              images that were read: label, size, hashes, text, lines
+    tables/memes.rejected.parquet     every other image, with its reason
+    tables/memes.provenance.json      job, counts, sizes and SHA-256 of the two; written last
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.chunks.manifest import Manifest
+from tasks.storage.errors import PermanentError
+from tasks.storage.files import sha256, write_bytes
+from tasks.storage.schemas import MEME_READINGS, MEMES, MEMES_REJECTED
+from tasks.storage.tables import read_table, table_writer
+
+
+class CountsDiffer(PermanentError):
+    """Images in are not images out plus images rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What collecting left: paths and counts."""
+
+    table: Path
+    rejected: Path
+    provenance: Path
+    rows: int
+    delivered: int
+    reasons: Counter[str]
+
+
+def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
+    """Write a job's tables from its chunks: equal chunks give equal bytes.
+
+    Args:
+        manifest: A job whose chunks are all done.
+        folder: The tables' folder.
+        name: Stem of the files, such as ``memes``.
+
+    Raises:
+        CountsDiffer: A row is missing or stands twice; nothing is written.
+        TornFile: A chunk is damaged; the message names it.
+        DiskFull: No room; the old tables are untouched.
+    """
+    table, rejected = folder / f"{name}.parquet", folder / f"{name}.rejected.parquet"
+    made = {"job": manifest.job, "source_sha256": manifest.source.sha256}
+    unusable = read_table(manifest.rejected_path, MEMES_REJECTED)
+    reasons = Counter(unusable["error"].to_pylist())
+    delivered, rows = 0, 0
+    with table_writer(table, MEMES, made) as good, table_writer(rejected, MEMES_REJECTED, made) as bad:
+        for chunk in manifest.chunks():
+            some = read_table(manifest.path(chunk), MEME_READINGS)
+            is_good = pc.is_null(some["error"])
+            fine, failed = some.filter(is_good), some.filter(pc.invert(is_good))
+            inside = pc.and_(pc.greater_equal(unusable["row"], chunk.start), pc.less(unusable["row"], chunk.stop))
+            failed = pa.concat_tables([unusable.filter(inside), failed.select(MEMES_REJECTED.columns.names)])
+            failed = failed.sort_by("row")
+            found = sorted([*fine["row"].to_pylist(), *failed["row"].to_pylist()])
+            if found != list(range(chunk.start, chunk.stop)):
+                raise CountsDiffer(
+                    f"{manifest.job}: {chunk.name} should hold the images {chunk.start} to {chunk.stop - 1}, each once, "
+                    f"and holds {len(found)}. Nothing was written. Move {manifest.folder} away and run again."
+                )
+            good.write_table(fine.select(MEMES.columns.names).cast(MEMES.columns))
+            bad.write_table(failed.cast(MEMES_REJECTED.columns))
+            delivered, rows = delivered + fine.num_rows, rows + len(found)
+            reasons.update(some["error"].drop_null().to_pylist())
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (table, rejected)}
+    provenance = {
+        "job": manifest.job,
+        "kind": manifest.kind,
+        "source": asdict(manifest.source),
+        "parameters": dict(manifest.parameters),
+        "versions": dict(manifest.versions),
+        "chunk_size": manifest.chunk_size,
+        "counts": {"rows": rows, "delivered": delivered, "rejected": dict(sorted(reasons.items()))},
+        "files": files,
+    }
+    path = folder / f"{name}.provenance.json"
+    write_bytes(path, json.dumps(provenance, indent=2, ensure_ascii=False).encode())
+    return Tables(table, rejected, path, rows, delivered, reasons)

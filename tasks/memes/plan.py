@@ -1,0 +1,91 @@
+"""A catalog into a job: every file hashed once, the manifest written last.
+
+::
+
+    jobs/read-memes-3f2a9c01d2e4/rows.parquet       images to read, one row group per chunk
+                                 rejected.parquet   files that are none, with reasons
+                                 manifest.json      from here on the job exists
+
+The job's name is made from what the images are, never from where they lie: a folder that was moved is the same job, and
+one file changed, added or taken away is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
+from tasks.memes.catalog import BadMeme, BadSource, Meme, folder_of, read_catalog
+from tasks.storage.errors import PermanentError
+from tasks.storage.schemas import MEME_FILES, MEMES_REJECTED
+from tasks.storage.tables import table_writer, write_table
+
+KIND = "read-memes"
+
+
+def plan(
+    source: Path,
+    images: Path | None,
+    jobs: Path,
+    chunk_size: int,
+    parameters: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> Manifest:
+    """Find or make the job for a source and its parameters.
+
+    Args:
+        source: A folder of images, or a table that names them.
+        images: The folder that a table's paths are below; the table's own when None.
+        jobs: The folder of jobs.
+        chunk_size: Images per chunk.
+        parameters: What decides the result, ``labels`` among it; another value is another job.
+        versions: Code and reader that decide the result.
+
+    Returns:
+        The job, whose source is the folder as it was named now.
+
+    Raises:
+        BadSource: There are no images; no job is made.
+        PermanentError: The chunk size is none.
+        DiskFull: No room; no job is made.
+    """
+    if chunk_size < 1:
+        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 image (50 is usual).")
+    catalog = list(read_catalog(source, parameters["labels"], images))
+    bad = [item for item in catalog if isinstance(item, BadMeme)]
+    if len(bad) == len(catalog):
+        raise BadSource(f"{source}: none of the {len(bad):,} files can be used. The first one: {bad[0].message}")
+    digest = hashlib.sha256()
+    for item in catalog:
+        digest.update(json.dumps(_identity(item), ensure_ascii=False).encode() + b"\n")
+    size = sum(item.bytes for item in catalog if isinstance(item, Meme))
+    origin = Source(str(folder_of(source, images)), digest.hexdigest(), size)
+    folder = job_folder(jobs, KIND, origin.sha256, parameters, versions, chunk_size)
+    known = read_manifest(folder)
+    if known:
+        return replace(known, source=origin)
+    manifest = Manifest(folder, KIND, origin, dict(parameters), dict(versions), chunk_size, len(catalog), len(bad))
+    rows = iter(catalog)
+    with table_writer(manifest.rows_path, MEME_FILES, {"job": manifest.job}) as writer:
+        for _ in manifest.chunks():
+            group = [asdict(item) for item in islice(rows, chunk_size) if isinstance(item, Meme)]
+            writer.write_table(pa.Table.from_pylist(group, MEME_FILES.columns))
+    refused = [{"row": item.row, "path": item.path, "error": item.code, "message": item.message} for item in bad]
+    table = pa.Table.from_pylist(refused, MEMES_REJECTED.columns)
+    write_table(table, manifest.rejected_path, MEMES_REJECTED, {"job": manifest.job})
+    manifest.write()
+    return manifest
+
+
+def _identity(item: Meme | BadMeme) -> list[str | None]:
+    if isinstance(item, Meme):
+        return [item.path, item.sha256, item.label]
+    return [item.path, item.code, None]

@@ -1,0 +1,125 @@
+"""The steps of read-memes, as tasks: list the images, read them, collect, report."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.chunks.lock import only_run
+from tasks.chunks.manifest import Chunk, Manifest
+from tasks.memes.collect import Tables
+from tasks.memes.readers.protocol import Reader
+from tasks.options import LOCAL, REMOTE
+from tasks.plan import check_restarts, shown
+from tasks.settings import Settings, read_options
+from tasks.storage.root import DataRoot
+from tasks.storage.schemas import MEME_FILES
+from tasks.storage.tables import read_group
+
+
+@task(task_run_name="plan", **LOCAL)
+def plan_reading(
+    folder: Path,
+    labels: Mapping[str, str],
+    reader: str,
+    languages: Sequence[str],
+    chunk_size: int,
+    images: Path | None,
+    restarts: int,
+) -> Manifest:
+    """Find or make the job: every image hashed and labelled."""
+    from tasks.memes.chunk import VERSION
+    from tasks.memes.plan import plan
+
+    check_restarts(restarts)
+    name = chosen(reader)
+    opened = open_reader(name, languages)
+    parameters = {"labels": dict(labels), "reader": name, "languages": list(languages)}
+    versions = {"code": VERSION, "reader": opened.name}
+    manifest = plan(folder, images, DataRoot(Settings().data).jobs, chunk_size, parameters, versions)
+    get_run_logger().info(
+        "%s: %d files, %d of them refused, read by %s.", manifest.job, manifest.rows, manifest.rejected, opened.name
+    )
+    return manifest
+
+
+@task(task_run_name="{chunk.name}", **REMOTE)
+def read_chunk(chunk: Chunk, manifest: Manifest) -> Path:
+    """Read the images of one chunk and put its file in place."""
+    from tasks.memes.chunk import read_images, write_chunk
+
+    asked = manifest.parameters
+    reader = open_reader(asked["reader"], asked["languages"])
+    rows = read_group(manifest.rows_path, MEME_FILES, chunk.number).to_pylist()
+    read = read_images(rows, Path(manifest.source.path), reader)
+    path = write_chunk(read, manifest.path(chunk), manifest.job)
+    manifest.aside(chunk).unlink(missing_ok=True)
+    return path
+
+
+@task(task_run_name="collect", **LOCAL)
+def collect_memes(manifest: Manifest, name: str) -> Tables:
+    """Join the chunks into the tables that a user gets."""
+    from tasks.memes.collect import collect
+
+    tables = collect(manifest, DataRoot(Settings().data).tables, name)
+    get_run_logger().info(
+        "%s images in, %s delivered, %s rejected: %s",
+        f"{tables.rows:,}",
+        f"{tables.delivered:,}",
+        f"{tables.reasons.total():,}",
+        tables.table,
+    )
+    return tables
+
+
+@task(task_run_name="report", **LOCAL)
+def report_memes(manifest: Manifest, tables: Tables) -> Path:
+    """Show what was read, as HTML with a contact sheet and plots and as a Markdown artifact."""
+    from tasks.memes.report import write_report
+
+    folder = DataRoot(Settings().data).reports / f"read-{tables.table.stem}"
+    report = write_report(folder, manifest, tables)
+    shown(create_markdown_artifact, key=f"read-{tables.table.stem.lower()}", markdown=report.markdown)
+    get_run_logger().info("Report: %s", report.html)
+    return report.html
+
+
+@contextmanager
+def working_on(manifest: Manifest) -> Iterator[None]:
+    """Hold the job's lock, and let go of the readers at the end."""
+    with only_run(manifest.folder):
+        try:
+            yield
+        finally:
+            with _opening:
+                _readers.clear()
+
+
+_opening = threading.Lock()
+_readers: dict[tuple[str, tuple[str, ...]], Reader] = {}
+
+
+def chosen(name: str) -> str:
+    """The reader that is meant: ``auto`` is easyocr where its weights are, else hybrid."""
+    from tasks.memes.readers import easyocr
+
+    if name != "auto":
+        return name
+    return "easyocr" if easyocr.is_ready(read_options("easyocr", easyocr.Options)) else "hybrid"
+
+
+def open_reader(name: str, languages: Sequence[str]) -> Reader:
+    """The process's one reader of this kind, with its settings from the environment: all chunks in flight share it."""
+    from tasks.memes.readers import module_of
+
+    module, key = module_of(name), (name, tuple(languages))
+    with _opening:
+        if key not in _readers:
+            _readers[key] = module.open_reader(read_options(name, module.Options), languages)
+        return _readers[key]

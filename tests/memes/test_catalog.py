@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.memes.catalog import BadMeme, BadSource, Meme, read_catalog
+
+LABELS = {"Негативно": "toxic", "Нейтрально": "non_toxic"}
+
+
+def _put(folder: Path, *paths: str) -> Path:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(path.encode())
+    return folder
+
+
+def _labels(source: Path, labels: Mapping[str, str], images: Path | None = None) -> list[tuple[str, str | None]]:
+    return [(item.path, item.label) for item in read_catalog(source, labels, images) if isinstance(item, Meme)]
+
+
+def _bad(source: Path, labels: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    return [(item.code, item.message) for item in read_catalog(source, labels or {}) if isinstance(item, BadMeme)]
+
+
+def _csv(folder: Path, text: str) -> Path:
+    path = folder / "memes.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_first_folder_names_the_label(tmp_path: Path) -> None:
+    _put(tmp_path, "Нейтрально/b.png", "Негативно/2023/a.png", ".hidden/c.png", "Негативно/.DS_Store")
+    expected = [("Негативно/2023/a.png", "toxic"), ("Нейтрально/b.png", "non_toxic")]
+    assert expected == _labels(tmp_path, LABELS)
+
+
+def test_without_a_table_of_labels_they_are_the_folders_names(tmp_path: Path) -> None:
+    assert [("a.png", None), ("x/b.png", "x")] == _labels(_put(tmp_path, "x/b.png", "a.png"), {})
+
+
+def test_a_mac_s_way_to_write_a_folder_is_the_same_folder(tmp_path: Path) -> None:
+    folder = unicodedata.normalize("NFD", "Нейтрально")
+    assert [(f"{folder}/a.png", "non_toxic")] == _labels(_put(tmp_path, f"{folder}/a.png"), LABELS)
+
+
+def test_an_unknown_folder_is_rejected_by_name(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png", "Негативно/b.png", "Прочее/c.png")
+    known = "that `labels` knows (Негативно, Нейтрально). Add it there."
+    assert [
+        ("unknown-label", f"Row 0, a.png: it has no label {known}"),
+        ("unknown-label", f"Row 2, Прочее/c.png: 'Прочее' is no label {known}"),
+    ] == _bad(tmp_path, LABELS)
+
+
+def test_every_row_has_its_position_size_and_hash(tmp_path: Path) -> None:
+    (meme,) = read_catalog(_put(tmp_path, "x/a.png"), {})
+    assert Meme(0, "x/a.png", "c6a5782c253555b9d96f2fd4e14731ed7be7f0c686838dcdd50869bfe30432d0", 7, "x") == meme
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_table_names_images(tmp_path: Path, kind: str) -> None:
+    _put(tmp_path, "i/a.png", "i/b.png")
+    rows = [{"image": "i/a.png", "label": "toxic"}, {"image": "i/b.png", "label": "Нейтрально"}]
+    path = tmp_path / f"memes.{kind}"
+    if kind == "csv":
+        path.write_text("\ufeffimage,label\n" + "".join(f"{row['image']},{row['label']}\n" for row in rows))
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    assert [("i/a.png", "toxic"), ("i/b.png", "non_toxic")] == _labels(path, LABELS)
+
+
+def test_a_table_s_images_may_lie_elsewhere(tmp_path: Path) -> None:
+    _put(tmp_path / "elsewhere", "a.png")
+    assert [("a.png", None)] == _labels(_csv(tmp_path, "file\na.png\n"), {}, tmp_path / "elsewhere")
+
+
+def test_bad_rows_of_a_table_are_named(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png")
+    assert [
+        ("duplicate-row", "Row 1, a.png: row 0 names it already."),
+        ("missing-image", f"Row 2, b.png: is not there, below {tmp_path}."),
+        ("outside", "Row 3, ../a.png: leads out of the folder of images. Give a path below it."),
+        ("outside", "Row 4, /etc/passwd: leads out of the folder of images. Give a path below it."),
+        ("outside", "Row 5, x\\..\\..\\a.png: leads out of the folder of images. Give a path below it."),
+        ("bad-row", "Row 6: its image is '', not a path."),
+    ] == _bad(_csv(tmp_path, 'image\na.png\na.png\nb.png\n../a.png\n/etc/passwd\nx\\..\\..\\a.png\n""\n'))
+
+
+def test_a_label_that_is_nan_or_no_text_is_refused(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png")
+    path = tmp_path / "memes.jsonl"
+    path.write_text('{"image": "a.png", "label": NaN}\n[1]\n{"image": 7}\n{"image": "a.png", "label": 1}\nno\n')
+    assert [
+        ("bad-row", "Row 0, a.png: its label is nan, not text."),
+        ("bad-row", "Row 1: is no object with a field `image`."),
+        ("bad-row", "Row 2: its image is 7, not a path."),
+        ("bad-row", "Row 3, a.png: its label is 1, not text."),
+        ("bad-row", "Row 4: is no object with a field `image`."),
+    ] == _bad(path)
+
+
+def test_links_to_folders_pipes_and_odd_names_are_refused(tmp_path: Path) -> None:
+    _put(tmp_path / "x", "a.png")
+    (tmp_path / "x" / "link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "x" / "pipe.png")
+    Path(os.fsdecode(bytes(tmp_path / "x") + b"/\xff.png")).write_bytes(b"")
+    assert [
+        ("not-a-file", "Row 1, x/link: is no plain file. Put the image itself there."),
+        ("not-a-file", "Row 2, x/pipe.png: is no plain file. Put the image itself there."),
+        ("not-unicode", "Row 3, x/\\xff.png: its name is not UTF-8. Rename it."),
+    ] == _bad(tmp_path)
+
+
+def test_a_source_that_is_none_is_an_error(tmp_path: Path) -> None:
+    def said(source: Path, images: Path | None = None) -> str:
+        with pytest.raises(BadSource) as caught:
+            list(read_catalog(source, {}, images))
+        return str(caught.value)
+
+    gone = tmp_path / "gone"
+    assert f"{gone} does not exist. Give a folder of images, or a table, as the worker sees it." == said(gone)
+    assert f"{tmp_path} has no files. Give a folder with images in it." == said(tmp_path)
+    assert "`images` is for a table" in said(tmp_path, tmp_path)
+    table = _csv(tmp_path, "picture,label\na.png,x\n")
+    columns = "'image' or 'image_path' or 'path' or 'file'"
+    assert f"{table} has no column {columns}; it has picture, label." == said(table)
+    assert f"images={str(gone)!r} is no folder on this machine" in said(table, gone)
+    table.write_bytes("image\nй.png\n".encode("cp1251"))
+    assert f"{table} cannot be read to its end: 'utf-8' codec can't decode" in said(table)
