@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -110,6 +111,8 @@ def push_turns(
     _remember_drawn(review, turns)
     told = f"{pushed.added} records new, {pushed.updated} shown anew, {pushed.unchanged} left alone"
     logger.info("%s, %d refused. Review here: %s", told, len(pushed.refused), pushed.where)
+    there = re.sub(r"(https?://\S+)", r"<\1>", pushed.where)
+    shown(create_markdown_artifact, key=f"review-here-{review.name}", markdown=f"{told}. Review here: {there}")
     problems = [Refused(name, reason) for name, reason in pictures.problems.items()]
     _show_refused(
         "not-pushed", "Records that were not taken, and images that cannot be shown.", [*pushed.refused, *problems]

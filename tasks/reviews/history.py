@@ -62,7 +62,7 @@ def add_responses(path: Path, responses: Iterable[Response]) -> History:
     now = dict.fromkeys(_checked(responses))
     added = [each for each in now if each not in known]
     versions = sorted([*known, *added], key=_order)
-    if added or not path.exists():
+    if added:
         rows = [asdict(each) for each in versions]
         write_table(pa.Table.from_pylist(rows, RESPONSES.columns), path, RESPONSES, {})
     latest: dict[tuple[str, str], Response] = {}

@@ -348,7 +348,7 @@ def _markdown(told: Mapping[str, Any], html: Path) -> str:
         *(
             [
                 f"alpha of the {name}",
-                f"{_alpha(item['value'])} {_ends(item['low'], item['high']) or ''} {item['reason']}",
+                " ".join(filter(None, [_alpha(item["value"]), _bracketed(item), item["reason"]])),
             ]
             for name, item in (
                 ("edits", agreement["edit"]),
@@ -381,6 +381,11 @@ def _n(number: int, noun: str) -> str:
 
 def _alpha(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
+
+
+def _bracketed(item: Mapping[str, Any]) -> str | None:
+    ends = _ends(item["low"], item["high"])
+    return ends and f"({ends})"
 
 
 def _ends(low: float | None, high: float | None) -> str | None:

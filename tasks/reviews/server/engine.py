@@ -85,7 +85,7 @@ class DatabaseSearchEngine(SearchEngine):  # type: ignore[misc]
 
     async def ping(self) -> bool:
         async with _sessions() as session:
-            return await session.scalar(select(1)) == 1
+            return bool(await session.scalar(select(1)) == 1)
 
     async def info(self) -> dict[str, Any]:
         return {"name": NAME, "version": {"distribution": "trasvase"}}
