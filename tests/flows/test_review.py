@@ -26,7 +26,7 @@ from tests.reviews.local_argilla import LocalArgilla, sign_in
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "llava_sample.json"
 ROWS, WORST, AUDITED = 330, 230, 30  # rows of the table, shown as worst, drawn at random: some 1,000 turns
 
-TYPED = "<image>\n¿Están todos los clientes —también la niña del «ñandú»— esperando junto a la puerta?"
+TYPED = "<image>\n¿Por qué crees que los panes —también el del «ñandú»— llevan cortes por encima?"
 
 
 @pytest.fixture(scope="module")
@@ -242,13 +242,13 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
     local: LocalPrefect, argilla: LocalArgilla, page: Any, tmp_path: Path
 ) -> None:
     source = tmp_path / "typed.json"
-    source.write_text(json.dumps(json.loads(SAMPLE.read_text())[:6]))
+    source.write_text(json.dumps(json.loads(SAMPLE.read_text())[345:351]))
     run = local.run("translate-llava/spanish", source=str(source), translator="apertium", name="typed")
     local.wait(run, "COMPLETED")
     tables = local.folder.parent / "tables"
     row = read_table(tables / "typed-es.parquet", LLAVA).to_pylist()[0]
     original, machine = row["conversations"][0]["value"], row["translated"][0]["value"]
-    assert "<image>\nAre all of the customers waiting by the door?" == original
+    assert "<image>\nWhy do you think the loaves have cuts on top?" == original  # not settled by the test before
     _picture(tmp_path / row["image"])
     run = local.run("push-translations/spanish", table="typed-es", sample=0, audit=6, images=str(tmp_path))
     local.wait(run, "COMPLETED", seconds=240)  # the push that the translation set off goes first
@@ -257,9 +257,9 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
     page.set_viewport_size({"width": 1500, "height": 950})
     page.goto(f"{argilla.url}/dataset/{dataset}/annotation-mode?page=1&status=pending")
     page.click("button.search-area__icon")
-    page.fill("input.search-area__input", '"customers waiting by the door"')
+    page.fill("input.search-area__input", '"loaves have cuts on top"')
     page.keyboard.press("Enter")
-    page.get_by_text("Are all of the customers waiting by the door?").first.wait_for()
+    page.get_by_text("loaves have cuts on top?").first.wait_for()
     page.get_by_text("<image>").first.wait_for()
     page.wait_for_function("[...document.images].some(image => image.naturalWidth === 512)")
     editor = page.locator('[aria-label="Question: text"] [contenteditable=true]')
