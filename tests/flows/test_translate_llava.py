@@ -43,6 +43,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, standin: GoogleStandIn) -> I
     }
     with LocalPrefect(tmp_path_factory.mktemp("walk"), **settings) as local:
         local.deploy()
+        local.without_triggers()
         local.start_worker()
         yield local
 
