@@ -120,7 +120,9 @@ def test_without_a_first_start_the_port_is_argillas_own(tmp_path: Path) -> None:
 
 def test_foreground_brings_back_what_dies_and_ends_it_on_sigterm(local: LocalArgilla) -> None:
     local.stop()
-    with subprocess.Popen(command(), env=env(local), stdout=subprocess.PIPE, text=True) as foreground:
+    with subprocess.Popen(
+        command("--port", str(local.port)), env=env(local), stdout=subprocess.PIPE, text=True
+    ) as foreground:
         try:
             assert foreground.stdout is not None
             lines = iter(foreground.stdout.readline, "")
