@@ -97,7 +97,7 @@ def _add_one(path: Path, number: int) -> None:
 
 def test_data_sets_that_are_pulled_at_once_do_not_lose_each_other_s_entries(tmp_path: Path) -> None:
     path = tmp_path / "en-es.parquet"
-    with get_context("fork").Pool(4) as pool:
+    with get_context("spawn").Pool(4) as pool:  # a fork of a process with threads may hang
         pool.starmap(_add_one, [(path, number) for number in range(24)])
     assert {f"set-{number}" for number in range(24)} == {each.origin for each in read_corrections(path)}
 
