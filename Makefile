@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCE ?= data/samples/llava_sample.json
 TRANSLATOR ?= apertium
 
-.PHONY: help run serve stop pools argilla test check kill-points bench lock clean debian browser
+.PHONY: help run serve stop pools argilla test check long-tests kill-points bench lock clean debian browser
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -26,8 +26,14 @@ pools: .venv/run ## make work pools and automations, on PREFECT_API_URL or the l
 argilla: .venv/run .venv-argilla/installed ## install and keep a local Argilla in the foreground; Ctrl-C ends it
 	$(BIN)/trasvase argilla
 
-test: .venv/test .venv-argilla/installed debian browser ## every test but the kill points
-	$(BIN)/pytest
+test: .venv/test .venv-argilla/installed debian browser ## every test but the long ones and the kill points
+	$(BIN)/pytest $(addprefix --ignore=,$(LONG))
+
+# Walks on a real server that would take `make test` over 20 minutes; CI runs them too.
+LONG := tests/flows/test_memes.py tests/flows/test_serve.py tests/flows/test_splits.py
+
+long-tests: .venv/test .venv-argilla/installed debian browser ## the long ones: walks on a real server
+	$(BIN)/pytest $(LONG)
 
 kill-points: .venv/test debian ## kill -9 at every write point, for minutes
 	$(BIN)/pytest tests/kill_points
