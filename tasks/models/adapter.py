@@ -3,7 +3,8 @@
     adapters/mmhs-3f2a9c01d7b4/
         adapter_model.safetensors  adapter_config.json     PEFT's own
         processor_config.json  tokenizer.json  …           how images and texts become tensors
-        trasvase.json                                      the record, with the SHA-256 of every other file
+        trasvase.json                                      the record, with the SHA-256 of each of these
+        README.md  …                                       the card and whatever else no library reads; may change
 
 ``trasvase.json`` begins with ``{"base_model": "google/paligemma2-3b-pt-224", "base_digest": "9c01…", …}``.
 """
@@ -54,7 +55,7 @@ class AdapterRecord:
         versions: Of the packages.
         environment: Machine and commit.
         toy: Whether the base is a tiny random model.
-        files: SHA-256 of the folder's other files, by name; ``write_record`` fills it in.
+        files: SHA-256 of the files that libraries read, by name; ``write_record`` fills it in.
     """
 
     base_model: str
@@ -89,7 +90,7 @@ def write_record(folder: Path, record: AdapterRecord) -> Path:
         DiskFull: No room.
     """
     _no_pickles(folder)
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != RECORD}
+    files = {path.name: sha256(path) for path in _read_by_libraries(folder)}
     if WEIGHTS not in files:
         raise BadAdapter(f"{folder} has no {WEIGHTS}. Save the adapter with save_pretrained first.")
     content = json.dumps(asdict(replace(record, files=files)), ensure_ascii=False, indent=1) + "\n"
@@ -97,9 +98,7 @@ def write_record(folder: Path, record: AdapterRecord) -> Path:
 
 
 def read_adapter(folder: Path) -> AdapterRecord:
-    """Read a record and hold every file against it.
-
-    Files that no library reads, such as a card or plots, may come later.
+    """Read a record and hold the files against it.
 
     Raises:
         BadAdapter: It has no record, a file is missing, changed or a pickle, or it holds no LoRA.
@@ -122,15 +121,18 @@ def read_adapter(folder: Path) -> AdapterRecord:
             raise BadAdapter(f"{folder} lacks {name}, which its record names. Take the adapter anew.")
         if sha256(path) != digest:
             raise BadAdapter(f"{path} is not as it was written. Take the adapter anew.")
-    for path in sorted(folder.iterdir()):
-        if path.suffix in _READ_BY_LIBRARIES and path.name not in {*record.files, RECORD}:
-            raise BadAdapter(f"{path} came later: the record does not name it. Take it away.")
+    if more := [path for path in _read_by_libraries(folder) if path.name not in record.files]:
+        raise BadAdapter(f"{more[0]} came later: the record does not name it. Take it away.")
     if WEIGHTS not in record.files or "adapter_config.json" not in record.files:
         raise BadAdapter(f"{folder} has no {WEIGHTS} with its adapter_config.json. Take the adapter anew.")
     config = json.loads((folder / "adapter_config.json").read_bytes())
     if config.get("peft_type") != "LORA" or config.get("megatron_config"):  # the latter imports whatever it names
         raise BadAdapter(f"{folder} holds {config.get('peft_type')!r}, and only plain LORA is taken.")
     return record
+
+
+def _read_by_libraries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in _READ_BY_LIBRARIES and path.name != RECORD)
 
 
 def _no_pickles(folder: Path) -> None:

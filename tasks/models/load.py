@@ -79,7 +79,10 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     """
     if options.device == "cuda" and not torch.cuda.is_available():
         raise NoGpu("This worker has no GPU that torch sees. Start the run on the gpu pool, or set device=cpu.")
+    from transformers.utils.logging import disable_progress_bar
+
     let_torchvision_load()
+    disable_progress_bar()
     record = read_adapter(options.adapter) if options.adapter else None
     base = _fetch(options.base_model)
     digest = _digest(base)
@@ -89,6 +92,10 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     speaker = _processor(options.adapter or base, config.model_type)
     budget = record or options
     family = make_family(config.model_type, speaker, prompt, budget.min_pixels, budget.max_pixels)
+    if record and record.family != family.name:
+        raise BadAdapter(
+            f"{options.adapter} was trained as {record.family}, and prompts are laid out as {family.name} now. Train anew."
+        )
     model = _model(base, config, options)
     if options.adapter:
         model = _adapted(model, options.adapter)
