@@ -36,6 +36,7 @@ LABELS = LabelSets.every(["racist", "sexist", "homophobe", "religion", "otherhat
 PROMPT_TOKENS = 100  # of text, behind the image's: 356 in all at 224 pixels, as the predecessor's mean
 MAX_NEW_TOKENS = 64
 VOCABULARY = 257_216
+ATTENTION = {"text_config": "eager", "vision_config": "sdpa"}  # as load.py has it: Gemma 2 caps attention's logits
 
 # Published by the predecessor: teacher forcing and generate(64) in batches of 24, nf4, on an A100.
 PREDECESSOR = 10.914
@@ -123,7 +124,7 @@ def build(shape: Shape, device: torch.device, dtype: torch.dtype) -> tuple[Any, 
     kind: Any = AutoModelForImageTextToText
     torch.manual_seed(0)
     with device:
-        model = kind.from_config(config, dtype=dtype).eval()
+        model = kind.from_config(config, dtype=dtype, attn_implementation=ATTENTION).eval()
     prompt = Prompt("bench/1", f"Which of {LABELS.answer(31)} apply? Answer with a JSON array.")
     return model, make_family("paligemma", processor, prompt)
 
@@ -146,14 +147,15 @@ def words(family: Family, tokens: int) -> str:
 
 def flop(model: Any, family: Family, rows: int, read: int, predicted: int) -> float:
     """Floating-point operations of one forward: each row's image, the tokens it reads, and those it predicts after."""
-    count: dict[str, int] = {}
+    count = {"vision": 0, "projector": 0, "text": 0}
     for name, weight in model.named_parameters():
         if "lora" not in name and "embed" not in name and "lm_head" not in name:
             tower = "vision" if "vision" in name else "projector" if "projector" in name else "text"
-            count[tower] = count.get(tower, 0) + weight.numel()
+            count[tower] += weight.numel()
     seen = family.processor.image_seq_length
     head: int = model.config.get_text_config().hidden_size * VOCABULARY
-    return 2.0 * rows * (seen * (count["vision"] + count["projector"]) + read * count["text"] + predicted * head)
+    total: float = 2 * rows * (seen * (count["vision"] + count["projector"]) + read * count["text"] + predicted * head)
+    return total
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, least: float) -> float:
