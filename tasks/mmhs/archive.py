@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NoReturn, Self
 
 from tasks.storage.errors import PermanentError
 
@@ -139,7 +139,11 @@ def _unreadable(what: str, error: Exception) -> BadArchive:
 
 def _walk(folder: Path) -> Iterator[str]:
     """Every file below a folder by its name; links are refused."""
-    for place, folders, files in os.walk(folder):
+
+    def refuse(error: OSError) -> NoReturn:  # else a folder that may not be listed would be an empty one
+        raise _unreadable(str(error.filename), error) from error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
         for name in (*folders, *files):
             if os.path.islink(os.path.join(place, name)):  # noqa: PTH114, PTH118  # 150,000 Path objects cost seconds
                 raise BadArchive(

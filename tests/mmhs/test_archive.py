@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import zipfile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -132,6 +133,24 @@ def test_what_the_system_does_not_let_us_read_is_not_to_be_downloaded_again(
         assert f"{zipped} {told}" == _refusal(zipped)
     monkeypatch.setattr(zipfile, "ZipFile", refuse)
     assert f"{zipped} {told}" == _refusal(zipped)
+
+
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = as_folder(tmp_path / "folder", {"a.json": b"{}", "img_resized/1.jpg": b""})
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "img_resized":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        told = _refusal(folder)
+    inner = folder / "img_resized"
+    assert f"{inner} may not be read (Permission denied). Let the user that the worker runs as read it." == told
 
 
 def test_a_member_packed_in_a_way_that_is_not_known_is_to_be_packed_anew(tmp_path: Path) -> None:
