@@ -52,7 +52,7 @@ bench: .venv/test .venv-argilla/installed debian ## our figures against the pred
 lock: ## write the constraints files anew from the newest versions that are allowed
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install -qq --editable '.[neural,dev]'
+	.venv-lock/bin/python -m pip install -qq --editable '.[neural,training,dev]'
 	.venv-lock/bin/python -m pip list --format freeze --exclude-editable --exclude pip --exclude setuptools \
 	  | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-lock
@@ -77,7 +77,7 @@ clean: ## remove the environments and caches, never data/
 	@touch $@
 
 .venv/test: .venv/run
-	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,dev]'
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,training,dev]'
 	@touch $@
 
 # Argilla's server cannot share an environment with Prefect's. It leaves click open, but its typer works with click < 8.2 only,

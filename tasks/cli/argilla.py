@@ -25,7 +25,7 @@ examples:
 
 The first start makes up passwords and keys and prints them; later they stand in argilla/users.json of the data root.
 
-exit codes: 0 done; 2 it cannot be started: not installed, or the port is taken; 130 Ctrl-C
+exit codes: 0 done; 2 it cannot be started: not installed, or the port is taken; 130 Ctrl-C while it starts
 """
 
 

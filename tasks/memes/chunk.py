@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from tasks.memes.pictures import BadImage, open_picture, perceptual_hash
 from tasks.memes.readers.protocol import Line, Reader, Unread, joined, letters
+from tasks.pictures.decode import BadImage, open_picture, perceptual_hash
 from tasks.storage.errors import PermanentError
 from tasks.storage.schemas import MEME_READINGS
 from tasks.storage.tables import open_table, origin, write_table

@@ -24,21 +24,22 @@ from typing import Any
 import numpy as np
 
 from tasks.chunks.manifest import Manifest
-from tasks.memes import catalog, pictures
+from tasks.memes import catalog
 from tasks.memes.chunk import UNREAD
 from tasks.memes.collect import Tables
-from tasks.memes.pictures import BadImage, open_picture
 from tasks.memes.readers.protocol import letters
 from tasks.pages.page import Page, Pictures, Plot, Section, Table
 from tasks.pages.plots import bars, histogram
 from tasks.pages.words import markdown_table, percent
+from tasks.pictures import decode
+from tasks.pictures.decode import BadImage, open_picture
 from tasks.stats.intervals import wilson
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import MEMES, MEMES_REJECTED
 from tasks.storage.tables import read_table
 
 # Why an image is rejected, for every code that a table may hold.
-REJECTIONS = {**catalog.REASONS, **pictures.REASONS, **UNREAD}
+REJECTIONS = {**catalog.REASONS, **decode.REASONS, **UNREAD}
 
 NEAR = 3  # bits in which hashes of what looks the same may differ
 _ON_SHEET = 48

@@ -18,8 +18,8 @@ from urllib.parse import quote, urlsplit
 
 from PIL import Image, ImageOps
 
+from tasks.pictures.formats import FORMATS, UNREADABLE, on_white
 from tasks.storage.errors import PermanentError
-from tasks.storage.images import FORMATS, UNREADABLE, on_white
 
 SIDE = 512  # pixels of a thumbnail's longer side; as a JPEG at most some 400 KB, Argilla takes 5,000,000 characters
 MAX_ADDRESS = 2_038  # characters of an address that Argilla takes

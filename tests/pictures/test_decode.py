@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.memes.pictures import BadImage, open_picture, perceptual_hash
+from tasks.pictures.decode import BadImage, open_picture, perceptual_hash
 from tests.memes.drawn import encoded, meme
 
 

@@ -6,7 +6,7 @@ What is normalised is said in ``changes``; what would have to be guessed is refu
     cat.png, transparent               ->  on white,       changes ["transparency"]
     funny.gif, animated                ->  BadImage("animated", …)
 
-Which formats are taken stands in ``tasks/storage/images.py``.
+Which formats are taken stands in ``tasks/pictures/formats.py``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tasks.pictures.formats import FORMATS, UNREADABLE, on_white
 from tasks.storage.errors import PermanentError
-from tasks.storage.images import FORMATS, UNREADABLE, on_white
 
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
@@ -54,7 +54,7 @@ class Picture:
 
     Args:
         image: RGB, upright.
-        format: What the file is: one of ``tasks.storage.images.FORMATS``.
+        format: What the file is: one of ``tasks.pictures.formats.FORMATS``.
         changes: What was normalised: 16-bit, cmyk, first-frame, rotated, transparency.
     """
 

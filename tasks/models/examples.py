@@ -1,0 +1,143 @@
+"""Rows of a split as a model gets them.
+
+One row of ``datasets/mmhs/3f2a9c01d7b4/data/test-00000-of-00001.parquet``::
+
+    Example(row=17, id="1023995910915870723", text="@someone ...", image="img_resized/1023….jpg", labels=("otherhate",),
+            group="9c01…")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tasks.pictures.decode import BadImage, open_picture
+from tasks.storage.errors import PermanentError
+from tasks.storage.tables import open_parquet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_BATCH = 1_000
+_GROUP = "split_group"
+
+
+class BadExamples(PermanentError):
+    """A split whose columns are not the ones that were asked for."""
+
+
+class Example(NamedTuple):
+    """One row: its position in the split, what is shown, what is asked for, and what it must be drawn with."""
+
+    row: int
+    id: str
+    text: str
+    image: str
+    labels: tuple[str, ...] | None
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a split are what.
+
+    Args:
+        text: Columns whose texts are joined by a line break, empty ones left out; none for images alone.
+        image: The image's path below the images' folder; empty for text alone.
+        labels: A list of labels, or one label; empty where there are none.
+    """
+
+    text: tuple[str, ...]
+    image: str
+    labels: str
+
+    @classmethod
+    def guess(cls, path: Path, text: Sequence[str] | None, image: str | None, labels: str | None) -> Columns:
+        """What was asked for; else ``text``, ``image`` or ``path``, ``labels`` or ``label``, as far as the split has them.
+
+        Raises:
+            BadExamples: A column that was asked for is missing, or nothing is left to look at.
+        """
+        with open_parquet(path) as file:
+            names = file.schema_arrow.names
+        first = {"image": ("image", "path"), "labels": ("labels", "label")}
+        found = cls(
+            tuple(name for name in ("text",) if name in names) if text is None else tuple(text),
+            next((name for name in first["image"] if name in names), "") if image is None else image,
+            next((name for name in first["labels"] if name in names), "") if labels is None else labels,
+        )
+        asked = [name for name in (*found.text, found.image, found.labels) if name]
+        if missing := [name for name in asked if name not in names]:
+            raise BadExamples(f"{path} has no column {missing[0]!r}. It has: {', '.join(names)}.")
+        if not found.text and not found.image:
+            raise BadExamples(f"{path} has neither text nor images to learn from. It has: {', '.join(names)}.")
+        return found
+
+
+def read_examples(path: Path, columns: Columns) -> Iterator[Example]:
+    """The rows of one split, in order; never more than a batch in memory.
+
+    Raises:
+        BadExamples: A column holds something else than text or labels.
+        TornFile: The file is damaged.
+    """
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        wanted = [*columns.text, columns.image, columns.labels, *(name for name in ("id", _GROUP) if name in names)]
+        row = 0
+        for batch in file.iter_batches(_BATCH, columns=sorted({name for name in wanted if name})):
+            for values in batch.to_pylist():
+                yield _example(path, row, values, columns)
+                row += 1
+
+
+def open_image(folder: Path, example: Example) -> Image:
+    """The example's image, upright RGB.
+
+    Raises:
+        BadImage: It is missing, outside the folder, or not taken; the message names the row and the file.
+    """
+    path = (folder / example.image).resolve()
+    where = f"Row {example.row}: {folder / example.image}"
+    if not path.is_relative_to(folder.resolve()):
+        raise BadImage("outside", f"{where} is outside {folder}. Correct the path in the table.")
+    try:
+        return open_picture(path.read_bytes()).image
+    except BadImage as error:
+        raise BadImage(error.code, f"{where} {error}") from error
+    except OSError as error:
+        raise BadImage("missing", f"{where} cannot be read: {error.strerror}. Give the images' folder.") from error
+
+
+def _example(path: Path, row: int, values: dict[str, Any], columns: Columns) -> Example:
+    texts = [_text(path, row, name, values[name]) for name in columns.text]
+    return Example(
+        row,
+        str(values.get("id") or ""),
+        "\n".join(text for text in texts if text),
+        _text(path, row, columns.image, values[columns.image]) if columns.image else "",
+        _labels(path, row, columns.labels, values[columns.labels]) if columns.labels else None,
+        str(values.get(_GROUP) or row),
+    )
+
+
+def _text(path: Path, row: int, column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    raise BadExamples(
+        f"{path}, row {row}: column {column!r} holds {value!r}, which is no text. Prepare the table again."
+    )
+
+
+def _labels(path: Path, row: int, column: str, value: Any) -> tuple[str, ...] | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else (value,)
+    if isinstance(value, list) and all(isinstance(label, str) for label in value):
+        return tuple(value)
+    raise BadExamples(
+        f"{path}, row {row}: column {column!r} holds {value!r}, which are no labels. Prepare the table again."
+    )
