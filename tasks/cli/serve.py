@@ -36,7 +36,7 @@ examples:
 
 --run also follows the runs that this one sets off, such as push-translations after translate-llava.
 
-exit codes: 0 done; 1 a run did not complete; 2 server or worker cannot be started; 130 Ctrl-C while it starts or follows a run
+exit codes: 0 done; 1 a run did not complete; 2 server or worker cannot be started; 130 Ctrl-C during --run
 """
 
 
