@@ -25,6 +25,7 @@ _Numbers = NDArray[np.intp]
 _Shares = NDArray[np.float64]
 
 _WORD = re.compile(r"\w{3,}")
+_LATIN_WORDS = re.sub(r"\W", " ", bytes(range(256)).decode("latin-1")).encode("latin-1")  # every byte, or a space
 _MAX_PAIRS = 90_000
 _MAX_WORDS = 6_000  # a side: one table of 6,000 x 6,000 counts in 16 bits is 72 MB
 _MIN_PAIRS_WITH = 3  # a word in fewer pairs says nothing; neither do two words in fewer pairs together
@@ -40,7 +41,12 @@ _PREFIX = 5  # "important" goes with "importante" and "importancia" beside its p
 @lru_cache(maxsize=16_384)
 def words(text: str) -> frozenset[str]:
     """The distinct words of three characters or more, in lower case."""
-    return frozenset(_WORD.findall(text.lower()))
+    text = text.lower()
+    try:  # in three quarters of the time where Latin-1 holds the text
+        parted = text.encode("latin-1").translate(_LATIN_WORDS).decode("latin-1").split()
+    except UnicodeEncodeError:
+        return frozenset(_WORD.findall(text))
+    return frozenset([word for word in parted if len(word) >= 3])
 
 
 @dataclass(frozen=True, slots=True)
