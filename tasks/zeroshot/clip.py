@@ -1,0 +1,181 @@
+"""CLIP: which class's text is nearest to an image, and what on the image that hangs on.
+
+One image against two classes, with openai/clip-vit-large-patch14, whose logit scale is 100 ::
+
+    cosine to "токсичный мем"    0.214   x 100   softmax ->  0.73
+    cosine to "нейтральный мем"  0.204   x 100               0.27
+
+Asked twice: with the classes' texts alone, and with the text that was read on the image in them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tasks.storage.errors import PermanentError
+from tasks.zeroshot.class_texts import ClassTexts
+from tasks.zeroshot.crop import Box, Crop
+from tasks.zeroshot.heat import eigen_cam, grad_cam, pointing_at
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+class NoClip(PermanentError):
+    """A model that is not the CLIP that was asked for."""
+
+
+class Look(NamedTuple):
+    """What CLIP says of one image.
+
+    Args:
+        probabilities: Of each class, from the image and the classes' texts.
+        text_probabilities: The same with the image's text in the classes' texts.
+        used: How many words of the image's text fitted.
+        words: How many it has.
+        eigen: EigenCAM over the patches, row by row; what speaks for the class is positive.
+        grad: GradCAM for the class that ``probabilities`` likes best.
+        box: The part of the image that was seen.
+    """
+
+    probabilities: list[float]
+    text_probabilities: list[float]
+    used: int
+    words: int
+    eigen: list[float]
+    grad: list[float]
+    box: Box
+
+
+class Clip:
+    """A CLIP that knows its classes; one thread at a time computes.
+
+    Args:
+        model: A ``CLIPModel``, on its device.
+        processor: Its ``CLIPProcessor``.
+        texts: The classes.
+
+    Raises:
+        NoClip: Processor and model do not belong together.
+        BadPrompts: A class's text is too long.
+    """
+
+    def __init__(self, model: Any, processor: Any, texts: ClassTexts) -> None:
+        self._model, self._processor, self._texts = model.requires_grad_(False).eval(), processor, texts
+        self._limit: int = model.config.text_config.max_position_embeddings
+        self.crop = Crop.of(processor.image_processor)
+        side = model.config.vision_config.image_size
+        if (self.crop.cut or self.crop.resized) != (side, side):
+            raise NoClip(
+                f"The image processor gives {self.crop.cut or self.crop.resized} pixels and the model takes {side} x "
+                f"{side}: preprocessor_config.json is of another model. Download the model again."
+            )
+        self._lock = threading.Lock()
+        texts.fitted("", self._tokens, self._limit)
+        self._classes = self._features([texts.flat])[0]
+
+    def look(self, images: Sequence[Image], texts: Sequence[str]) -> list[Look]:
+        """Classify images.
+
+        Args:
+            images: Upright RGB.
+            texts: What is written on each, may be empty.
+        """
+        with self._lock:
+            return self._look(images, texts)
+
+    def _look(self, images: Sequence[Image], texts: Sequence[str]) -> list[Look]:
+        import torch
+
+        features, eigen, grad = self._see(images)
+        fitted = [self._texts.fitted(text, self._tokens, self._limit) for text in texts]
+        with torch.no_grad():
+            alone = self._probabilities(features, self._classes.expand(len(images), -1, -1))
+            with_text = self._probabilities(features, self._features([each.texts for each in fitted]))
+        return [
+            Look(
+                alone[n].tolist(),
+                with_text[n].tolist(),
+                fitted[n].used,
+                fitted[n].words,
+                eigen[n].tolist(),
+                grad[n].tolist(),
+                self.crop.box(*images[n].size),
+            )
+            for n in range(len(images))
+        ]
+
+    def _see(self, images: Sequence[Image]) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised features ``[B, D]`` and both maps ``[B, P]``, in one forward and the last layer's backward."""
+        import torch
+        from torch.nn.functional import normalize
+
+        pixels = self._processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        vision = self._model.vision_model
+        last = vision.encoder.layers[-1]
+        inside: dict[str, Tensor] = {}
+
+        def keep(_: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            inside["before"], inside["at"] = inputs[0], output.detach().requires_grad_()
+            return inside["at"]
+
+        hook = last.layer_norm1.register_forward_hook(keep)
+        try:
+            # Nothing but the kept activations asks for a gradient, so only the last layer is remembered.
+            with torch.enable_grad():
+                seen = self._model.get_image_features(pixel_values=pixels.to(self._model.device)).pooler_output
+                features = normalize(seen, dim=-1)
+                logits = self._logits(features, self._classes.expand(len(images), -1, -1))
+                chosen = logits.argmax(-1, keepdim=True)
+                # The odds, not the logit: a logit rises with all that is meme-like, whichever class is asked for.
+                others = logits.scatter(1, chosen, float("-inf")).logsumexp(-1)
+                (gradients,) = torch.autograd.grad((logits.gather(1, chosen)[:, 0] - others).sum(), inside["at"])
+        finally:
+            hook.remove()
+        with torch.no_grad():
+            activations = inside["at"].detach()[:, 1:].float()
+            patches = self._patches(inside["before"][:, 1:], inside["at"].detach()[:, 1:])
+            similarity = (patches @ self._classes[chosen[:, 0]][:, :, None])[..., 0]
+            eigen = pointing_at(eigen_cam(activations), similarity)
+            return features.detach(), eigen, grad_cam(activations, gradients[:, 1:].float())
+
+    def _patches(self, before: Tensor, at: Tensor) -> Tensor:
+        """Features of each patch ``[B, P, D]`` in the space of texts, normalised.
+
+        The last layer without its attention: its values go on as they are. With attention the patches of CLIP resemble
+        texts where the thing is not (MaskCLIP: Zhou, Loy and Dai 2022, arXiv:2112.01071).
+        """
+        from torch.nn.functional import normalize
+
+        vision = self._model.vision_model
+        last = vision.encoder.layers[-1]
+        hidden = before + last.self_attn.out_proj(last.self_attn.v_proj(at))
+        hidden = hidden + last.mlp(last.layer_norm2(hidden))
+        return normalize(self._model.visual_projection(vision.post_layernorm(hidden)), dim=-1)
+
+    def _features(self, texts: Sequence[Sequence[str]]) -> Tensor:
+        """Features of each class ``[B, C, D]``: the normalised mean of its texts' normalised features."""
+        import torch
+        from torch.nn.functional import normalize
+
+        flat = [text for some in texts for text in some]
+        padded = self._processor.tokenizer(flat, padding=True, return_tensors="pt").to(self._model.device)
+        with torch.no_grad():
+            features = normalize(self._model.get_text_features(**padded).pooler_output, dim=-1)
+        sizes = [len(prompts) for prompts in self._texts.prompts]
+        rows = features.unflatten(0, (len(texts), sum(sizes)))
+        return normalize(torch.stack([part.mean(1) for part in rows.split(sizes, 1)], 1), dim=-1)
+
+    def _logits(self, features: Tensor, classes: Tensor) -> Tensor:
+        logits: Tensor = (classes @ features[:, :, None])[..., 0] * self._model.logit_scale.exp()
+        return logits
+
+    def _probabilities(self, features: Tensor, classes: Tensor) -> Tensor:
+        return self._logits(features, classes).double().softmax(-1)
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._processor.tokenizer(texts)["input_ids"]
+        return ids
