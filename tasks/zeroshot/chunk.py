@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tasks.pictures.decode import BadImage, open_picture, read_unchanged
 from tasks.storage.schemas import CLIP_ANSWERS, VLM_ANSWERS, TableSchema
-from tasks.storage.tables import open_table, origin, write_table
+from tasks.storage.tables import open_parquet, origin, write_table
 from tasks.zeroshot.plan import CLIP, VLM
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def write_chunk(rows: Sequence[Mapping[str, Any]], path: Path, shape: TableSchem
     return write_table(pa.Table.from_pylist(list(rows), shape.columns), path, shape, made)
 
 
-def refused(path: Path, shape: TableSchema) -> int:
+def refused(path: Path) -> int:
     """How many images of a chunk were refused; only the footer is read."""
-    with open_table(path, shape) as file:
+    with open_parquet(path) as file:
         return int(origin(file)[_REFUSED])
 
 
