@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tasks.storage.errors import PermanentError
 from tasks.zeroshot.class_texts import ClassTexts
 from tasks.zeroshot.crop import Box, Crop
-from tasks.zeroshot.heat import eigen_cam, grad_cam, pointing_at
+from tasks.zeroshot.heat import eigen_cam, grad_cam, levelled, turned
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,7 +75,7 @@ class Clip:
             )
         self._lock = threading.Lock()
         texts.fitted("", self._tokens, self._limit)
-        self._classes = self._features([texts.flat])[0]
+        self._classes = self._features([texts.flat])  # [1, C, D], for any number of images
 
     def look(self, images: Sequence[Image], texts: Sequence[str]) -> list[Look]:
         """Classify images.
@@ -93,7 +93,7 @@ class Clip:
         features, eigen, grad = self._see(images)
         fitted = [self._texts.fitted(text, self._tokens, self._limit) for text in texts]
         with torch.no_grad():
-            alone = self._probabilities(features, self._classes.expand(len(images), -1, -1))
+            alone = self._probabilities(features, self._classes)
             with_text = self._probabilities(features, self._features([each.texts for each in fitted]))
         return [
             Look(
@@ -109,55 +109,56 @@ class Clip:
         ]
 
     def _see(self, images: Sequence[Image]) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised features ``[B, D]`` and both maps ``[B, P]``, in one forward and the last layer's backward."""
+        """Normalised features ``[B, D]`` and both maps ``[B, P]``."""
         import torch
         from torch.nn.functional import normalize
 
         pixels = self._processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
-        vision = self._model.vision_model
-        last = vision.encoder.layers[-1]
-        inside: dict[str, Tensor] = {}
-
-        def keep(_: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            inside["before"], inside["at"] = inputs[0], output.detach().requires_grad_()
-            return inside["at"]
-
-        hook = last.layer_norm1.register_forward_hook(keep)
+        last = self._model.vision_model.encoder.layers[-1]
+        inside: list[Tensor] = []
+        hook = last.layer_norm1.register_forward_hook(lambda _, inputs, output: inside.extend((inputs[0], output)))
         try:
-            # Nothing but the kept activations asks for a gradient, so only the last layer is remembered.
-            with torch.enable_grad():
+            with torch.no_grad():
                 seen = self._model.get_image_features(pixel_values=pixels.to(self._model.device)).pooler_output
-                features = normalize(seen, dim=-1)
-                logits = self._logits(features, self._classes.expand(len(images), -1, -1))
-                chosen = logits.argmax(-1, keepdim=True)
-                # The odds, not the logit: a logit rises with all that is meme-like, whichever class is asked for.
-                others = logits.scatter(1, chosen, float("-inf")).logsumexp(-1)
-                (gradients,) = torch.autograd.grad((logits.gather(1, chosen)[:, 0] - others).sum(), inside["at"])
         finally:
             hook.remove()
+        features = normalize(seen, dim=-1)
+        before, at = inside
+        chosen = self._logits(features, self._classes).argmax(-1, keepdim=True)
+        with torch.enable_grad():
+            asked = at.clone().requires_grad_()
+            (gradients,) = torch.autograd.grad(self._odds(before, asked, chosen).sum(), asked)
         with torch.no_grad():
-            activations = inside["at"].detach()[:, 1:].float()
-            patches = self._patches(inside["before"][:, 1:], inside["at"].detach()[:, 1:])
-            similarity = (patches @ self._classes[chosen[:, 0]][:, :, None])[..., 0]
-            eigen = pointing_at(eigen_cam(activations), similarity)
-            return features.detach(), eigen, grad_cam(activations, gradients[:, 1:].float())
+            activations = at[:, 1:]
+            eigen = eigen_cam(activations.float())
+            without = [
+                self._odds(before, torch.cat([at[:, :1], levelled(activations, side > 0)], 1), chosen)
+                for side in (eigen, -eigen)
+            ]
+            return features, turned(eigen, *without), grad_cam(activations, gradients[:, 1:])
 
-    def _patches(self, before: Tensor, at: Tensor) -> Tensor:
-        """Features of each patch ``[B, P, D]`` in the space of texts, normalised.
+    def _odds(self, before: Tensor, at: Tensor, chosen: Tensor) -> Tensor:
+        """Log odds ``[B]`` of a class, from the last layer on.
 
-        The last layer without its attention: its values go on as they are. With attention the patches of CLIP resemble
-        texts where the thing is not (MaskCLIP: Zhou, Loy and Dai 2022, arXiv:2112.01071).
+        The odds and not the logit: a logit rises with all that is meme-like, whichever class is asked for.
+
+        Args:
+            before: What comes into the last layer, ``[B, 1 + P, D]``.
+            at: The same after its first norm, before attention.
+            chosen: ``[B, 1]``, a class each.
         """
         from torch.nn.functional import normalize
 
         vision = self._model.vision_model
         last = vision.encoder.layers[-1]
-        hidden = before + last.self_attn.out_proj(last.self_attn.v_proj(at))
+        hidden = before + last.self_attn(hidden_states=at, attention_mask=None)[0]
         hidden = hidden + last.mlp(last.layer_norm2(hidden))
-        return normalize(self._model.visual_projection(vision.post_layernorm(hidden)), dim=-1)
+        pooled = self._model.visual_projection(vision.post_layernorm(hidden[:, 0]))
+        logits = self._logits(normalize(pooled, dim=-1), self._classes)
+        return logits.gather(1, chosen)[:, 0] - logits.scatter(1, chosen, float("-inf")).logsumexp(-1)
 
     def _features(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        """Features of each class ``[B, C, D]``: the normalised mean of its texts' normalised features."""
+        """Features of each class ``[len(texts), C, D]``: the normalised mean of its texts' normalised features."""
         import torch
         from torch.nn.functional import normalize
 
@@ -170,6 +171,7 @@ class Clip:
         return normalize(torch.stack([part.mean(1) for part in rows.split(sizes, 1)], 1), dim=-1)
 
     def _logits(self, features: Tensor, classes: Tensor) -> Tensor:
+        """``[B, C]`` of features ``[B, D]`` and classes ``[B, C, D]`` or ``[1, C, D]``."""
         logits: Tensor = (classes @ features[:, :, None])[..., 0] * self._model.logit_scale.exp()
         return logits
 

@@ -17,7 +17,7 @@ def eigen_cam(activations: Tensor) -> Tensor:
     """The first principal component of each image's activations (Muhammad and Yeasin 2020, arXiv:2008.00299).
 
     Computed for the whole batch from the patches' Gram matrix, which is smaller than the activations' covariance; its
-    sign is as arbitrary as that of any principal component: see ``pointing_at``.
+    sign is as arbitrary as that of any principal component: see ``turned``.
 
     Args:
         activations: ``[B, P, D]``.
@@ -33,17 +33,29 @@ def eigen_cam(activations: Tensor) -> Tensor:
     return scores
 
 
-def pointing_at(maps: Tensor, similarity: Tensor) -> Tensor:
-    """The maps, each turned round where it falls as the patches' similarity to the text rises.
+def levelled(activations: Tensor, where: Tensor) -> Tensor:
+    """Activations whose patches in some places are the image's mean patch: what was there is gone.
 
     Args:
-        maps: ``[B, P]``.
-        similarity: ``[B, P]``, of each patch to the text.
+        activations: ``[B, P, D]``.
+        where: ``[B, P]``, bool.
     """
     import torch
 
-    together = ((maps - maps.mean(1, keepdim=True)) * (similarity - similarity.mean(1, keepdim=True))).sum(1)
-    return torch.where(together < 0, -1, 1)[:, None] * maps
+    return torch.where(where[..., None], activations.mean(1, keepdim=True), activations)
+
+
+def turned(maps: Tensor, without_high: Tensor, without_low: Tensor) -> Tensor:
+    """The maps, turned round so that the class hangs on their high side.
+
+    Args:
+        maps: ``[B, P]``.
+        without_high: ``[B]``, the class's odds with all patches above 0 levelled.
+        without_low: ``[B]``, the same for those below 0.
+    """
+    import torch
+
+    return torch.where(without_high <= without_low, 1, -1)[:, None] * maps
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
