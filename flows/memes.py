@@ -71,7 +71,7 @@ def classify_memes(
     with_text: str = "{prompt} с текстом «{text}»",
     device: Device = "cuda",
     load_in_4bit: bool = False,
-    max_pixels: int = 1_003_520,
+    max_pixels: int | None = 1_003_520,
     chunk_size: int = 50,
     pictures: int = 100,
     chunks: list[int] | None = None,
@@ -91,7 +91,7 @@ def classify_memes(
         with_text: How the text on an image joins each of these texts.
         device: cuda, or cpu where there is no GPU: slow with a model of true size.
         load_in_4bit: Load the VLM in 4 bits: a third of the memory, other answers.
-        max_pixels: An image is made smaller for the VLM until it has no more; 28 x 28 pixels are one token.
+        max_pixels: An image is made smaller for the VLM until it has no more; 28 x 28 are one token.
         chunk_size: Images per chunk; another size is another job.
         pictures: Memes on the report's page at most, the worst disagreements first.
         chunks: Numbers of the chunks to do; all that are missing when empty.

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.plan import check_restarts
-from tasks.plan import find_table
+from tasks.plan import check_restarts, find_table
 from tasks.split import Official, split_table
 
 

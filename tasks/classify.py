@@ -46,7 +46,8 @@ def plan_classifying(
 ) -> Jobs:
     """Find or make both jobs; what is wrong with either model is said before the first image is shown."""
     from tasks.zeroshot import clip as clips
-    from tasks.zeroshot import plan, vlm as vlms
+    from tasks.zeroshot import plan
+    from tasks.zeroshot import vlm as vlms
     from tasks.zeroshot.catalog import classes_of, images_of, read_catalog
 
     check_restarts(restarts)
@@ -123,7 +124,7 @@ _open: dict[str, Model] = {}  # one at most: two models together may not fit on 
 
 
 def _ask(chunk: Chunk, manifest: Manifest, load: Callable[[Mapping[str, Any]], Model]) -> Path:
-    from tasks.zeroshot.chunk import SHAPES, ask, write_chunk
+    from tasks.zeroshot.chunk import SHAPES, write_chunk
 
     with _opening:
         if manifest.job not in _open:
@@ -131,7 +132,7 @@ def _ask(chunk: Chunk, manifest: Manifest, load: Callable[[Mapping[str, Any]], M
             _open[manifest.job] = load(manifest.parameters)
         model = _open[manifest.job]
     rows = read_group(manifest.rows_path, MEMES_TO_CLASSIFY, chunk.number).to_pylist()
-    answers = ask(rows, Path(manifest.source.path), model)
+    answers = model.answer(rows, Path(manifest.source.path))
     path = write_chunk(answers, manifest.path(chunk), SHAPES[manifest.kind], manifest.job)
     manifest.aside(chunk).unlink(missing_ok=True)
     return path

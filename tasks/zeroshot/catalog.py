@@ -18,11 +18,12 @@ from tasks.storage.errors import ForeignTable, PermanentError
 from tasks.storage.schemas import MEMES
 from tasks.storage.tables import read_table
 
-# Why an image is rejected before any model sees it.
+# Why an image is rejected, besides those of tasks/pictures.
 REASONS = {
     "changed-image": "the file is not the image that was read",
     "missing-image": "there is no such file in the folder of the images",
     "outside": "the path leads out of the folder of the images",
+    "too-long": "the text on the image is longer than the VLM takes",
 }
 
 

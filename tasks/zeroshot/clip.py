@@ -11,10 +11,13 @@ Asked twice: with the classes' texts alone, and with the text that was read on t
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tasks.pictures.decode import BadImage, open_picture, read_unchanged
 from tasks.storage.errors import PermanentError
+from tasks.zeroshot.chunk import VERSION
 from tasks.zeroshot.class_texts import ClassTexts
 from tasks.zeroshot.crop import Box, Crop
 from tasks.zeroshot.heat import eigen_cam, grad_cam, levelled, turned
@@ -22,6 +25,9 @@ from tasks.zeroshot.heat import eigen_cam, grad_cam, levelled, turned
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+
+_AT_ONCE = 16  # images in one forward
 
 
 class NoClip(PermanentError):
@@ -76,6 +82,41 @@ class Clip:
         self._lock = threading.Lock()
         texts.fitted("", self._tokens, self._limit)
         self._classes = self._features([texts.flat])  # [1, C, D], for any number of images
+
+    def answer(self, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
+        """The finished rows of a chunk; see ``tasks.zeroshot.chunk.Model``."""
+        finished: list[dict[str, Any]] = []
+        for start in range(0, len(rows), _AT_ONCE):
+            finished += self._answer(rows[start : start + _AT_ONCE], folder)
+        return finished
+
+    def _answer(self, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
+        finished, opened, images = [], [], []
+        for row in rows:
+            done: dict[str, Any] = {**row, "error": None, "message": None}
+            try:
+                images.append(open_picture(read_unchanged(row["row"], folder / row["path"], row["sha256"])).image)
+                opened.append(done)
+            except BadImage as error:
+                done |= {"error": error.code, "message": f"Row {row['row']}, {row['path']} {error}"}
+            finished.append(done)
+        looks = self.look(images, [row["text"] or "" for row in opened]) if images else []
+        for done, look in zip(opened, looks, strict=True):
+            done |= {
+                "clip_answer": self._likeliest(look.probabilities),
+                "clip_probabilities": look.probabilities,
+                "clip_text_answer": self._likeliest(look.text_probabilities),
+                "clip_text_probabilities": look.text_probabilities,
+                "words": look.words,
+                "words_used": look.used,
+                "seen": list(look.box),
+                "eigen": look.eigen,
+                "grad": look.grad,
+            }
+        return finished
+
+    def _likeliest(self, probabilities: Sequence[float]) -> str:
+        return self._texts.labels[max(range(len(probabilities)), key=probabilities.__getitem__)]
 
     def look(self, images: Sequence[Image], texts: Sequence[str]) -> list[Look]:
         """Classify images.
@@ -167,7 +208,7 @@ class Clip:
         with torch.no_grad():
             features = normalize(self._model.get_text_features(**padded).pooler_output, dim=-1)
         sizes = [len(prompts) for prompts in self._texts.prompts]
-        rows = features.unflatten(0, (len(texts), sum(sizes)))
+        rows = features.reshape(len(texts), sum(sizes), -1)
         return normalize(torch.stack([part.mean(1) for part in rows.split(sizes, 1)], 1), dim=-1)
 
     def _logits(self, features: Tensor, classes: Tensor) -> Tensor:
@@ -181,3 +222,68 @@ class Clip:
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self._processor.tokenizer(texts)["input_ids"]
         return ids
+
+
+def versions(asked: Mapping[str, Any]) -> dict[str, str]:
+    """What decides the answers besides what was asked for; the model is found and looked at, but not loaded.
+
+    Args:
+        asked: ``model``, ``device``, ``labels``, ``prompts`` and ``with_text``.
+
+    Raises:
+        NoClip: The model is no CLIP.
+        BadPrompts: The classes' texts cannot be used.
+        NoGpu: ``device`` is cuda and there is none.
+        BadModel: The model is neither a folder nor on the hub.
+        TransientError: The hub does not answer.
+    """
+    import transformers
+
+    from tasks.models.load import check_device, find_base
+
+    ClassTexts.read(asked["labels"], asked["prompts"], asked["with_text"])
+    check_device(asked["device"])
+    folder, digest = find_base(asked["model"])
+    toy = getattr(_config(folder), "trasvase_toy", False)
+    return {
+        "code": VERSION,
+        "model": digest,
+        "transformers": transformers.__version__,
+        **({"toy": "yes"} if toy else {}),
+    }
+
+
+def open_clip(asked: Mapping[str, Any]) -> Clip:
+    """Load a CLIP; see ``versions``."""
+    import torch
+
+    from tasks.models.load import check_device, find_base
+    from tasks.models.torchvision import let_torchvision_load
+
+    check_device(asked["device"])
+    let_torchvision_load()
+    from transformers import CLIPModel, CLIPProcessor
+
+    folder = find_base(asked["model"]).folder
+    _config(folder)
+    model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    try:
+        processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise NoClip(f"{folder} has no processor of a CLIP ({error}). Download the model again.") from error
+    texts = ClassTexts.read(asked["labels"], asked["prompts"], asked["with_text"])
+    return Clip(model.to(asked["device"]), processor, texts)
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise NoClip(f"{folder / 'config.json'} is not taken: {error}") from error
+    if config.model_type != "clip":
+        raise NoClip(
+            f"{folder} is a {config.model_type!r} and no CLIP. Give `clip` a model such as openai/clip-vit-large-patch14."
+        )
+    return config

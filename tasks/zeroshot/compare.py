@@ -104,9 +104,7 @@ def _most(labels: Sequence[str], order: Sequence[str]) -> str:
     return max(order, key=lambda label: (counts[label], -order.index(label)))
 
 
-def _figures(
-    truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[str], drawn: Groups
-) -> dict[str, Any]:
+def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[str], drawn: Groups) -> dict[str, Any]:
     classes = np.arange(len(labels))
     is_true, is_given = truth[:, None] == classes, given[:, None] == classes
     rows = metrics.tally(is_true, is_given).columns()
@@ -117,7 +115,8 @@ def _figures(
 
     bearing = [drawn.covered(each) for each in (is_true | is_given).T]
     bearing.append(min((n for n in bearing if n), default=0))
-    values, draws = all_f1(rows.sum(axis=0)), drawn.replicate_sums(all_f1, rows)
+    sums = drawn.sums(rows)
+    values, draws = all_f1(rows.sum(axis=0)), drawn.replicate(lambda weights: all_f1(weights @ sums))
     f1 = [
         _plain(interval(float(value), draws[:, at], drawn.n, bearing[at])) | {"n": int(n)}
         for at, (value, n) in enumerate(zip(values, [*(is_true | is_given).sum(axis=0), len(truth)], strict=True))
@@ -154,7 +153,13 @@ def _paired(
     truth: NDArray[np.intp], one: Method, other: Method, numbers: Sequence[NDArray[np.intp]], groups: Sequence[str]
 ) -> dict[str, Any]:
     found = mcnemar(numbers[0] == truth, numbers[1] == truth, groups)
-    return {"one": one.name, "other": other.name, "only_one": found.only_new, "only_other": found.only_old, "p": found.p}
+    return {
+        "one": one.name,
+        "other": other.name,
+        "only_one": found.only_new,
+        "only_other": found.only_old,
+        "p": found.p,
+    }
 
 
 def _plain(found: Interval) -> dict[str, Any]:

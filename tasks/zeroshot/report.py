@@ -38,17 +38,17 @@ REJECTIONS = {**catalog.REASONS, **decode.REASONS}
 
 _REJECTED_SHOWN = 20
 _COLUMNS = {"VLM": "vlm", "CLIP": "clip", "CLIP with text": "clip_text"}
-_HOW_TO_READ = """\
-The heat maps are weak evidence. EigenCAM shows what varies most over the patches of CLIP's last layer, whatever was asked; \
-its sign, which is arbitrary, is turned so that hot patches resemble the text of the class that CLIP chose. GradCAM shows what would \
-raise the odds of that class at first order. Both are of CLIP without the text, say nothing about the VLM, and a hot place is no reason.
-
-CLIP's processor cuts a square out of the middle. What is grey and hatched was not seen.\
-"""
-_TOY = """\
-These models are tiny, random or trained for seconds, and exist so that the flow can be tried. No figure on this page says \
-anything about memes or about any real model.\
-"""
+_HOW_TO_READ = (
+    "The heat maps are weak evidence. EigenCAM shows what varies most over the patches before CLIP's last layer, whatever was "
+    "asked; its sign, which is arbitrary, is turned so that without its hot patches the chosen class loses more. GradCAM "
+    "shows what would raise the odds of that class at first order. Both are of CLIP without the text, say nothing about the "
+    "VLM, and a hot place is no reason.\n\n"
+    "CLIP's processor cuts a square out of the middle. What is grey and hatched was not seen."
+)
+_TOY = (
+    "These models are tiny, random or trained for seconds, and exist so that the flow can be tried. No figure on this page "
+    "says anything about memes or about any real model."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,16 +247,32 @@ def _compared(compared: Mapping[str, Any], labels: Sequence[str]) -> Iterator[Se
     copies = "" if compared["groups"] == n else f" They are {compared['groups']:,} different images: copies count once."
     yield Section(
         "Which is right how often",
-        f"n = {n:,} images with a gold label.{copies} One image is {carried(1 / n, max(n, 1000))} of the accuracy. Intervals: "
-        "95 %, Wilson for shares and bootstrap over images for F1, which is too narrow below 300 images. Baselines are fitted on "
-        "these very rows, so they are as good as such rules can be.",
-        [Table(["method", "accuracy", "95 % interval", "right", "macro F1", "95 % interval", "decides"], _ranked(compared))],
+        f"n = {n:,} images with a gold label.{copies} One image is {carried(1 / n, max(n, 1000))} of the accuracy. "
+        "Intervals: 95 %, Wilson for shares and bootstrap over images for F1, which is too narrow below 300 images. Baselines "
+        "are fitted on these very rows, so they are as good as such rules can be.",
+        [
+            Table(
+                ["method", "accuracy", "95 % interval", "right", "macro F1", "95 % interval", "decides"],
+                _ranked(compared),
+            )
+        ],
     )
     yield Section(
         "Class by class",
         parts=[
             Table(
-                ["method", "class", "precision", "95 % interval", "n", "recall", "95 % interval", "n", "F1", "95 % interval"],
+                [
+                    "method",
+                    "class",
+                    "precision",
+                    "95 % interval",
+                    "n",
+                    "recall",
+                    "95 % interval",
+                    "n",
+                    "F1",
+                    "95 % interval",
+                ],
                 [
                     [name, label, *_with_n(item["precision"]), *_with_n(item["recall"]), *_with_n(item["f1"])[:2]]
                     for name, method in compared["methods"].items()
@@ -279,7 +295,7 @@ def _compared(compared: Mapping[str, Any], labels: Sequence[str]) -> Iterator[Se
     )
     yield Section(
         "Each two methods on the same images",
-        "McNemar's test, exact where no image is there twice. p is for one comparison, not corrected for there being several.",
+        "McNemar's test, exact where no image is there twice. p is of one comparison, not corrected for there being several.",
         [
             Table(
                 ["one", "other", "only one right", "only other right", "p"],
@@ -315,15 +331,15 @@ def _with_n(item: Mapping[str, Any]) -> list[Cell]:
 
 def _seen(figures: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{figures['with_text']:,} of {figures['classified']:,} images have text. CLIP's text tower takes few tokens, and a "
-        f"Cyrillic letter often takes one: {figures['text_cut']:,} texts did not fit whole, {figures['words_left_out']:,} "
-        "words at their ends were left out, the same for every class."
+        f"{figures['with_text']:,} of {figures['classified']:,} images have text. CLIP's text tower takes few tokens, and "
+        f"a Cyrillic letter often takes one: {figures['text_cut']:,} texts did not fit whole, "
+        f"{figures['words_left_out']:,} words at their ends were left out, the same for every class."
     )
     if figures["vlm_valid"] is not None:
         yield (
-            f"The allowed answers make up {figures['vlm_valid']:.2g} of all that the VLM could have written (median). Where this "
-            "is near 0 it would rather have written something else, and its class says little. Explanations were written "
-            "after the class was fixed: they defend it, and are no evidence that it is right."
+            f"The allowed answers make up {figures['vlm_valid']:.2g} of all that the VLM could have written (median). Where "
+            "this is near 0 it would rather have written something else, and its class says little. Explanations were "
+            "written after the class was fixed: they defend it, and are no evidence that it is right."
         )
 
 

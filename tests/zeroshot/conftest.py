@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ def trained_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     processor.image_processor.size = {"shortest_edge": 64}
     processor.image_processor.crop_size = {"height": 64, "width": 64}
     config = hf.CLIPConfig.from_pretrained(folder)
-    config.vision_config.image_size, config.vision_config.patch_size = 64, 8
-    config.vision_config.hidden_size, config.vision_config.intermediate_size = 48, 96
+    vision: Any = config.vision_config
+    vision.image_size, vision.patch_size, vision.hidden_size, vision.intermediate_size = 64, 8, 48, 96
     torch.manual_seed(0)
     model = hf.CLIPModel(config)
     train(model, processor)

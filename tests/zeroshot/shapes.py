@@ -53,6 +53,6 @@ def train(model: Any, processor: Any, steps: int = 60) -> None:
         logits = model(pixel_values=pixels, **texts).logits_per_image
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor([each.kind for each in some]))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     model.eval()
