@@ -68,14 +68,19 @@ def root(tmp_path: Path) -> DataRoot:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder_of_shapes(tmp_path / "memes")
+def rows(tmp_path: Path) -> list[Row]:
+    return folder_of_shapes(tmp_path / "memes")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rows: list[Row]) -> Path:
+    assert rows
     return tmp_path / "memes"
 
 
 @pytest.fixture
-def table(tmp_path: Path, root: DataRoot) -> Path:
-    return table_of_memes(tmp_path / "memes", folder_of_shapes(tmp_path / "memes"), root)
+def table(folder: Path, rows: list[Row], root: DataRoot) -> Path:
+    return table_of_memes(folder, rows, root)
 
 
 def _shaped(tables: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -108,22 +113,23 @@ def test_second_run_asks_nothing_and_gives_the_same_bytes(table: Path, root: Dat
     assert before == {path.name: path.read_bytes() for path in root.tables.iterdir()}
 
 
-def test_a_label_that_is_corrected_asks_no_model_again_and_another_text_does(tmp_path: Path, root: DataRoot) -> None:
-    rows = folder_of_shapes(tmp_path / "memes")
+def test_a_label_that_is_corrected_asks_no_model_again_and_another_text_does(
+    folder: Path, rows: list[Row], root: DataRoot
+) -> None:
     vlm = Fake()
-    _, tables = walk(table_of_memes(tmp_path / "memes", rows, root), root, vlm, Fake())
+    walk(table_of_memes(folder, rows, root), root, vlm, Fake())
     rows[0] = rows[0]._replace(label="non_toxic")
-    _, tables = walk(table_of_memes(tmp_path / "memes", rows, root), root, vlm, Fake())
+    _, tables = walk(table_of_memes(folder, rows, root), root, vlm, Fake())
     assert 6 == vlm.seen
     assert "non_toxic" == _shaped(tables)[0][0]["label"]
     rows[0] = rows[0]._replace(text="другое")
-    walk(table_of_memes(tmp_path / "memes", rows, root), root, vlm, Fake())
+    walk(table_of_memes(folder, rows, root), root, vlm, Fake())
     assert 12 == vlm.seen
 
 
-def test_images_that_are_not_there_as_they_were_are_rejected_by_name(tmp_path: Path, root: DataRoot) -> None:
-    rows = folder_of_shapes(tmp_path / "memes")
-    folder = tmp_path / "memes"
+def test_images_that_are_not_there_as_they_were_are_rejected_by_name(
+    tmp_path: Path, folder: Path, rows: list[Row], root: DataRoot
+) -> None:
     (tmp_path / "secret.png").write_bytes(encoded(shapes(1, 9)[0].image))
     table = table_of_memes(folder, [*rows, Row("../secret.png", "toxic", "")], root)
     (folder / rows[0].path).unlink()
@@ -137,12 +143,13 @@ def test_images_that_are_not_there_as_they_were_are_rejected_by_name(tmp_path: P
     assert set(expected.values()) <= REJECTIONS.keys()
 
 
-def test_a_table_whose_images_changed_meanwhile_is_not_written(tmp_path: Path, root: DataRoot) -> None:
-    rows = folder_of_shapes(tmp_path / "memes")
-    table = table_of_memes(tmp_path / "memes", rows, root)
+def test_a_table_whose_images_changed_meanwhile_is_not_written(
+    folder: Path, rows: list[Row], root: DataRoot
+) -> None:
+    table = table_of_memes(folder, rows, root)
     jobs, tables = walk(table, root, Fake(), Fake())
     before = tables.table.read_bytes()
-    table_of_memes(tmp_path / "memes", rows[::-1], root)
+    table_of_memes(folder, rows[::-1], root)
     with pytest.raises(TableChanged, match="Row 0 was 0 рыба.png when the run began"):
         collect(jobs[0], jobs[1], table, root.tables, "memes-classified")
     assert before == tables.table.read_bytes()
@@ -215,10 +222,10 @@ def test_the_page_shows_the_worst_memes_and_says_how_many_it_leaves_out(table: P
     page = report.html.read_text("utf-8")
     assert "2 of 6 images, the worst disagreements between methods and gold label first. The others are in" in page
     assert 6 == page.count('src="data:image/jpeg;base64,')
-    assert "Потому что 0 &lt;b&gt;" in page
+    assert "&lt;b&gt;" in page
     figures = json.loads(report.json.read_bytes())
-    assert ["0 рыба.png", "1 рыба.png"] != figures["shown"]
-    assert 2 == len(figures["shown"])
+    rows, _ = _shaped(tables)
+    assert [rows[at]["path"] for at in worst_first(rows, LABELS)[:2]] == figures["shown"]
     everything = write_report(root.reports / "all", tables, 100).html.read_text("utf-8")
     assert "<script>" not in everything
     assert "&lt;script&gt;" in everything
@@ -235,9 +242,9 @@ def test_an_image_that_is_gone_by_the_report_costs_its_pictures_alone(table: Pat
     assert "1 · 1 рыба.png" in page
 
 
-def test_nothing_labelled_gives_a_page_without_figures(tmp_path: Path, root: DataRoot) -> None:
-    rows = [row._replace(label=None) for row in folder_of_shapes(tmp_path / "memes")]
-    _, tables = walk(table_of_memes(tmp_path / "memes", rows, root), root, Fake(), Fake())
+def test_nothing_labelled_gives_a_page_without_figures(folder: Path, rows: list[Row], root: DataRoot) -> None:
+    unlabelled = [row._replace(label=None) for row in rows]
+    _, tables = walk(table_of_memes(folder, unlabelled, root), root, Fake(), Fake())
     report = write_report(root.reports / "classify-memes", tables, 100)
     assert json.loads(report.json.read_bytes())["comparison"] is None
     assert "Which is right how often" not in report.html.read_text("utf-8")
