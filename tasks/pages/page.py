@@ -253,7 +253,7 @@ figcaption { font-weight: 600; margin-bottom: .25rem; }
 .pictures figcaption { font-weight: 400; font-size: .8rem; overflow-wrap: anywhere; }
 article { border-top: 1px solid var(--line); padding: .5rem 0 1rem; break-inside: avoid; }
 h3 { font-size: 1rem; margin: .5rem 0; overflow-wrap: anywhere; }
-.shots { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); }
+.shots { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 10rem), 1fr)); }
 .shots img { display: block; max-width: 100%; max-height: 24rem; }
 .shots figcaption { font-weight: 400; font-size: .8rem; color: var(--faint); }
 .name { color: var(--faint); font-size: .85rem; margin: .75rem 0 0; }

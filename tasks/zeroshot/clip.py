@@ -209,7 +209,7 @@ class Clip:
             features = normalize(self._model.get_text_features(**padded).pooler_output, dim=-1)
         sizes = [len(prompts) for prompts in self._texts.prompts]
         rows = features.reshape(len(texts), sum(sizes), -1)
-        return normalize(torch.stack([part.mean(1) for part in rows.split(sizes, 1)], 1), dim=-1)
+        return normalize(torch.stack([part.mean(1) for part in torch.split(rows, sizes, 1)], 1), dim=-1)
 
     def _logits(self, features: Tensor, classes: Tensor) -> Tensor:
         """``[B, C]`` of features ``[B, D]`` and classes ``[B, C, D]`` or ``[1, C, D]``."""
@@ -220,7 +220,8 @@ class Clip:
         return self._logits(features, classes).double().softmax(-1)
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._processor.tokenizer(texts)["input_ids"]
+        # Too long is what is looked for here, not worth a warning.
+        ids: list[list[int]] = self._processor.tokenizer(texts, verbose=False)["input_ids"]
         return ids
 
 

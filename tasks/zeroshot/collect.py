@@ -70,7 +70,8 @@ def collect(vlm: Manifest, clip: Manifest, memes: Path, folder: Path, name: str)
     classified = 0
     with table_writer(table, MEMES_CLASSIFIED, made) as good, table_writer(rejected, MEMES_UNCLASSIFIED, made) as bad:
         for chunk in clip.chunks():
-            fine, failed = [], [row for number, row in unusable.items() if chunk.start <= number < chunk.stop]
+            fine: list[dict[str, Any]] = []
+            failed = [row for number, row in unusable.items() if chunk.start <= number < chunk.stop]
             for row in _joined(vlm, clip, chunk):
                 (failed if row["error"] else fine).append(row)
             _check(clip, chunk, [*fine, *failed], gold)

@@ -39,10 +39,10 @@ REJECTIONS = {**catalog.REASONS, **decode.REASONS}
 _REJECTED_SHOWN = 20
 _COLUMNS = {"VLM": "vlm", "CLIP": "clip", "CLIP with text": "clip_text"}
 _HOW_TO_READ = (
-    "The heat maps are weak evidence. EigenCAM shows what varies most over the patches before CLIP's last layer, whatever was "
-    "asked; its sign, which is arbitrary, is turned so that without its hot patches the chosen class loses more. GradCAM "
-    "shows what would raise the odds of that class at first order. Both are of CLIP without the text, say nothing about the "
-    "VLM, and a hot place is no reason.\n\n"
+    "The heat maps are weak evidence. EigenCAM shows what varies most over the patches before CLIP's last layer, whatever "
+    "was asked; its sign, which is arbitrary, is turned so that without its hot patches the chosen class loses more. "
+    "GradCAM shows what would raise the odds of that class at first order. Both are of CLIP without the text, say nothing "
+    "about the VLM, and a hot place is no reason.\n\n"
     "CLIP's processor cuts a square out of the middle. What is grey and hatched was not seen."
 )
 _TOY = (
@@ -171,6 +171,9 @@ def _card(row: Mapping[str, Any], labels: Sequence[str], images: Path) -> Card:
             (data_uri(heat_over(image, row["grad"], box)), "GradCAM, weak evidence" + _cold(row["grad"])),
         ]
     lines: list[list[Cell]] = [
+        ["gold label", row["label"] or "(none)", None, *(None for _ in labels)],
+    ]
+    lines += [
         [name, row[f"{column}_answer"], _right(row, column), *(f"{p:.2f}" for p in row[f"{column}_probabilities"])]
         for name, column in _COLUMNS.items()
     ]
@@ -178,7 +181,6 @@ def _card(row: Mapping[str, Any], labels: Sequence[str], images: Path) -> Card:
     if row["words_used"] < row["words"]:
         texts["Of it CLIP took"] = f"{row['words_used']} of {row['words']} words"
     texts["The VLM's explanation"] = row["explanation"] or "(none)"
-    texts["Gold label"] = row["label"] or "(none)"
     table = Table(["method", "class", "", *(f"p({label})" for label in labels)], lines)
     return Card(f"{row['row']} · {row['path']}", pictures, table, texts)
 
@@ -195,10 +197,11 @@ def _right(row: Mapping[str, Any], column: str) -> str:
 
 def _page(figures: Mapping[str, Any], cards: Sequence[Card], rejected: Sequence[Mapping[str, Any]]) -> Page:
     compared = figures["comparison"]
-    best = {
-        name: carried(method["accuracy"]["value"], compared["n"])
+    accuracy = {
+        f"Accuracy, {name}" + (" (baseline)" if method["is_baseline"] else ""): "{} ({})".format(
+            *_with_n(method["accuracy"])
+        )
         for name, method in (compared["methods"].items() if compared else ())
-        if not method["is_baseline"]
     }
     return Page(
         f"Memes without training: {Path(figures['source']['path']).stem}" + (" (toy models)" if figures["toy"] else ""),
@@ -207,7 +210,7 @@ def _page(figures: Mapping[str, Any], cards: Sequence[Card], rejected: Sequence[
             "Classified": figures["classified"],
             "Rejected": figures["rejected"],
             "With a gold label": figures["classified"] - figures["unlabelled"],
-            **{f"Accuracy, {name}": value for name, value in best.items()},
+            **accuracy,
         },
         sections=list(_sections(figures, cards, rejected)),
     )
@@ -248,8 +251,8 @@ def _compared(compared: Mapping[str, Any], labels: Sequence[str]) -> Iterator[Se
     yield Section(
         "Which is right how often",
         f"n = {n:,} images with a gold label.{copies} One image is {carried(1 / n, max(n, 1000))} of the accuracy. "
-        "Intervals: 95 %, Wilson for shares and bootstrap over images for F1, which is too narrow below 300 images. Baselines "
-        "are fitted on these very rows, so they are as good as such rules can be.",
+        "Intervals: 95 %, Wilson for shares and bootstrap over images for F1, which is too narrow below 300 images. "
+        "Baselines are fitted on these very rows, so they are as good as such rules can be.",
         [
             Table(
                 ["method", "accuracy", "95 % interval", "right", "macro F1", "95 % interval", "decides"],
@@ -283,19 +286,21 @@ def _compared(compared: Mapping[str, Any], labels: Sequence[str]) -> Iterator[Se
     )
     yield Section(
         "Confusion",
-        "Rows are gold labels, columns are answers.",
+        "How many images of each gold label got each answer.",
         [
             Table(
-                ["gold", *labels],
-                [[label, *counts] for label, counts in zip(labels, method["confusion"], strict=True)],
-                name,
+                ["method", "gold", *labels],
+                [
+                    [name, label, *counts]
+                    for name, method in compared["methods"].items()
+                    for label, counts in zip(labels, method["confusion"], strict=True)
+                ],
             )
-            for name, method in compared["methods"].items()
         ],
     )
     yield Section(
         "Each two methods on the same images",
-        "McNemar's test, exact where no image is there twice. p is of one comparison, not corrected for there being several.",
+        "McNemar's test, exact where no image is there twice. p is of one comparison, not corrected for there being more.",
         [
             Table(
                 ["one", "other", "only one right", "only other right", "p"],
@@ -313,7 +318,7 @@ def _ranked(compared: Mapping[str, Any]) -> list[list[Cell]]:
         [
             name + (" (baseline)" if method["is_baseline"] else ""),
             *_with_n(method["accuracy"])[:2],
-            f"{method['accuracy']['right']:,} of {method['accuracy']['n']:,}",
+            f"{method['accuracy']['right']:,}\u00a0of\u00a0{method['accuracy']['n']:,}",
             *_with_n(method["macro"]["f1"])[:2],
             method["what"],
         ]
@@ -324,7 +329,7 @@ def _ranked(compared: Mapping[str, Any]) -> list[list[Cell]]:
 def _with_n(item: Mapping[str, Any]) -> list[Cell]:
     """A figure, its interval and its n, with the decimals that n carries."""
     if item["value"] is None:
-        return ["none", "", item["n"]]
+        return [None, None, item["n"]]
     low, high = (carried(end, item["n"]).removesuffix(" %") for end in item["interval_95"])
     return [carried(item["value"], item["n"]), f"{low} to {high} %", item["n"]]
 
@@ -337,9 +342,9 @@ def _seen(figures: Mapping[str, Any]) -> Iterator[str]:
     )
     if figures["vlm_valid"] is not None:
         yield (
-            f"The allowed answers make up {figures['vlm_valid']:.2g} of all that the VLM could have written (median). Where "
-            "this is near 0 it would rather have written something else, and its class says little. Explanations were "
-            "written after the class was fixed: they defend it, and are no evidence that it is right."
+            f"The allowed answers make up {figures['vlm_valid']:.2g} of all that the VLM could have written (median). "
+            "Where this is near 0 it would rather have written something else, and its class says little. Explanations "
+            "were written after the class was fixed: they defend it, and are no evidence that it is right."
         )
 
 
@@ -365,7 +370,11 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
         parts.append(f"**Toy models.** {_TOY}")
     if compared := figures["comparison"]:
         columns = ["method", "accuracy", "95 % interval", "right", "macro F1", "95 % interval"]
-        parts.append(markdown_table(columns, [[str(cell) for cell in row[:-1]] for row in _ranked(compared)]))
+        parts.append(
+            markdown_table(
+                columns, [["" if cell is None else str(cell) for cell in row[:-1]] for row in _ranked(compared)]
+            )
+        )
         pairs = [
             [pair["one"], pair["other"], str(pair["only_one"]), str(pair["only_other"]), f"{pair['p']:.2g}"]
             for pair in compared["mcnemar"]

@@ -54,7 +54,9 @@ def test_copies_of_an_image_count_once() -> None:
     answers = ["toxic"] * 40
 
     def width(groups: list[str]) -> float:
-        low, high = compare(gold, [Method("a", "", answers)], LABELS[:2], groups)["methods"]["a"]["accuracy"]["interval_95"]
+        low, high = compare(gold, [Method("a", "", answers)], LABELS[:2], groups)["methods"]["a"]["accuracy"][
+            "interval_95"
+        ]
         return float(high - low)
 
     assert width([str(n // 4) for n in range(40)]) > 1.7 * width([str(n) for n in range(40)])
@@ -67,9 +69,7 @@ def test_the_best_that_text_alone_can_do_is_a_baseline() -> None:
     assert {"toxic"} == set(majority.answers)
     assert "toxic where there is text, non_toxic where there is none" == text.what
     # The predecessor's 51 memes: 26 and 33 of 51 (facts counted by hand).
-    assert [26, 33] == [
-        sum(a == b for a, b in zip(gold, each.answers, strict=True)) for each in (majority, text)
-    ]
+    assert [26, 33] == [sum(a == b for a, b in zip(gold, each.answers, strict=True)) for each in (majority, text)]
 
 
 def test_one_row_and_a_class_that_never_occurs_have_figures() -> None:
@@ -81,7 +81,13 @@ def test_one_row_and_a_class_that_never_occurs_have_figures() -> None:
 
 @pytest.mark.parametrize(
     ("share", "n", "expected"),
-    [(0.575, 40, "57 %"), (0.5714, 999, "57 %"), (0.5714, 1000, "57.1 %"), (0.57144, 10_000, "57.14 %"), (0.0, 0, "0 %")],
+    [
+        (0.575, 40, "57 %"),
+        (0.5714, 999, "57 %"),
+        (0.5714, 1000, "57.1 %"),
+        (0.57144, 10_000, "57.14 %"),
+        (0.0, 0, "0 %"),
+    ],
 )
 def test_a_share_has_no_more_decimals_than_its_n_carries(share: float, n: int, expected: str) -> None:
     assert expected == carried(share, n)

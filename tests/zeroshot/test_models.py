@@ -17,13 +17,13 @@ from tasks.models.load import BadModel, ModelOptions, NoGpu, load
 from tasks.models.predict import Classifier
 from tasks.models.prompts import RUSSIAN_MODERATION, prompt_for
 from tasks.pictures.decode import open_picture
+from tasks.storage.root import DataRoot
+from tasks.storage.schemas import MEMES_CLASSIFIED, MEMES_TO_CLASSIFY
+from tasks.storage.tables import read_group, read_table
 from tasks.zeroshot import clip, vlm
 from tasks.zeroshot.class_texts import BadPrompts
-from tests.zeroshot.walk import LABELS, folder_of_shapes, planned, table_of_memes, walk
-from tasks.storage.root import DataRoot
-from tasks.storage.schemas import MEMES_CLASSIFIED
-from tasks.storage.tables import read_table
 from tasks.zeroshot.report import write_report
+from tests.zeroshot.walk import LABELS, folder_of_shapes, planned, table_of_memes, walk
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_vlm_s_probabilities_are_the_scorer_s_and_its_explanation_is_of_its_
     asked = of_vlm(toys / "qwen")
     table = table_of_memes(tmp_path / "memes", rows, DataRoot(tmp_path / "data"))
     job, _ = planned(table, DataRoot(tmp_path / "data"))
-    items = read_rows(job)[:2]
+    items = read_group(job.rows_path, MEMES_TO_CLASSIFY, 0).to_pylist()[:2]
     model = vlm.open_vlm(asked)
     found = model.answer(items, tmp_path / "memes")
     sets = LabelSets.one_of(LABELS)
@@ -94,17 +94,8 @@ def test_the_vlm_s_probabilities_are_the_scorer_s_and_its_explanation_is_of_its_
         expected = np.exp(scores) / np.exp(scores).sum()
         assert expected.tolist() == pytest.approx(answer["vlm_probabilities"], abs=1e-4)
         assert isinstance(answer["explanation"], str)
-    by_label = {label: explainer for label, explainer in model._explainers.items()}
-    assert set(LABELS) == set(by_label)
-    assert len({explainer.name for explainer in by_label.values()}) == 2
-
-
-def read_rows(job: Any) -> list[dict[str, Any]]:
-    from tasks.storage.schemas import MEMES_TO_CLASSIFY
-    from tasks.storage.tables import read_group
-
-    rows: list[dict[str, Any]] = read_group(job.rows_path, MEMES_TO_CLASSIFY, 0).to_pylist()
-    return rows
+    assert set(LABELS) == set(model._explainers)
+    assert len({explainer.name for explainer in model._explainers.values()}) == 2
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_anything_is_loaded(toys: Path) -> None:

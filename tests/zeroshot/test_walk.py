@@ -103,7 +103,7 @@ def test_rows_in_are_rows_classified_and_rows_rejected(table: Path, root: DataRo
 
 def test_second_run_asks_nothing_and_gives_the_same_bytes(table: Path, root: DataRoot) -> None:
     vlm, clip = Fake(), Fake()
-    jobs, tables = walk(table, root, vlm, clip)
+    jobs, _ = walk(table, root, vlm, clip)
     before = {path.name: path.read_bytes() for path in root.tables.iterdir()}
     walk(table, root, vlm, clip)
     assert (6, 6) == (vlm.seen, clip.seen)
@@ -138,19 +138,19 @@ def test_images_that_are_not_there_as_they_were_are_rejected_by_name(
     rejected = {row["path"]: row for row in _shaped(tables)[1]}
     expected = {rows[0].path: "missing-image", rows[2].path: "changed-image", "cut.png": "damaged"}
     assert expected | {"../secret.png": "outside"} == {path: row["error"] for path, row in rejected.items()}
-    assert f"Row 0, 0 рыба.png cannot be read in {folder}: No such file or directory." == rejected[rows[0].path]["message"]
+    assert (
+        f"Row 0, 0 рыба.png cannot be read in {folder}: No such file or directory." == rejected[rows[0].path]["message"]
+    )
     assert rejected.keys().isdisjoint(row["path"] for row in _shaped(tables)[0])
     assert set(expected.values()) <= REJECTIONS.keys()
 
 
-def test_a_table_whose_images_changed_meanwhile_is_not_written(
-    folder: Path, rows: list[Row], root: DataRoot
-) -> None:
+def test_a_table_whose_images_changed_meanwhile_is_not_written(folder: Path, rows: list[Row], root: DataRoot) -> None:
     table = table_of_memes(folder, rows, root)
     jobs, tables = walk(table, root, Fake(), Fake())
     before = tables.table.read_bytes()
     table_of_memes(folder, rows[::-1], root)
-    with pytest.raises(TableChanged, match="Row 0 was 0 рыба.png when the run began"):
+    with pytest.raises(TableChanged, match=r"Row 0 was 0 рыба.png when the run began"):
         collect(jobs[0], jobs[1], table, root.tables, "memes-classified")
     assert before == tables.table.read_bytes()
 
@@ -160,7 +160,7 @@ def test_jobs_whose_chunks_differ_write_nothing(table: Path, root: DataRoot) -> 
     before = tables.table.read_bytes()
     first, second = (jobs[1].path(chunk) for chunk in jobs[1].chunks()[:2])
     second.write_bytes(first.read_bytes())
-    with pytest.raises(CountsDiffer, match="chunk-00001 of classify-vlm-.* hold different images"):
+    with pytest.raises(CountsDiffer, match=r"chunk-00001 of classify-vlm-.* hold different images"):
         collect(jobs[0], jobs[1], table, root.tables, "memes-classified")
     assert before == tables.table.read_bytes()
 
@@ -190,18 +190,21 @@ def test_a_table_that_is_another_or_whose_images_are_nowhere_says_what_to_do(tab
     with pytest.raises(BadTable, match="The folder of the images, /nowhere, is not there"):
         images_of(table, Path("/nowhere"))
     (root.tables / "memes.provenance.json").unlink()
-    with pytest.raises(BadTable, match="does not say where the images of memes.parquet are"):
+    with pytest.raises(BadTable, match=r"does not say where the images of memes.parquet are"):
         images_of(table, None)
 
 
 def test_no_image_at_all_makes_no_job(table: Path, root: DataRoot, folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
-    with pytest.raises(BadTable, match="None of the 7 images of memes.parquet can be used. The first one: Row 0"):
+    with pytest.raises(BadTable, match=r"None of the 7 images of memes.parquet can be used. The first one: Row 0"):
         planned(table, root)
+    assert not root.jobs.exists()
+
+
+def test_a_chunk_size_that_is_none_makes_no_job(table: Path, root: DataRoot) -> None:
     with pytest.raises(PermanentError, match="`chunk_size` is 0"):
-        folder_of_shapes(folder / "again")
-        planned(table_of_memes(folder / "again", [Row("cut.png", "toxic", "")], root), root, 0)
+        planned(table, root, 0)
     assert not root.jobs.exists()
 
 
@@ -234,7 +237,9 @@ def test_the_page_shows_the_worst_memes_and_says_how_many_it_leaves_out(table: P
     assert "http" not in everything.replace("http://x", "").replace("http://www.w3.org", "")
 
 
-def test_an_image_that_is_gone_by_the_report_costs_its_pictures_alone(table: Path, root: DataRoot, folder: Path) -> None:
+def test_an_image_that_is_gone_by_the_report_costs_its_pictures_alone(
+    table: Path, root: DataRoot, folder: Path
+) -> None:
     _, tables = walk(table, root, Fake(), Fake())
     (folder / "1 рыба.png").unlink()
     page = write_report(root.reports / "classify-memes", tables, 100).html.read_text("utf-8")

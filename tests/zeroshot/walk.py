@@ -67,7 +67,9 @@ def table_of_memes(folder: Path, rows: Sequence[Row], root: DataRoot) -> Path:
     return path
 
 
-def planned(table: Path, root: DataRoot, chunk_size: int = 3, versions: Mapping[str, str] | None = None) -> list[Manifest]:
+def planned(
+    table: Path, root: DataRoot, chunk_size: int = 3, versions: Mapping[str, str] | None = None
+) -> list[Manifest]:
     """Both jobs, the VLM's first."""
     folder = images_of(table, None)
     asked = {"model": "a", "labels": list(classes_of(table, LABELS)), "device": "cpu"}
