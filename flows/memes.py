@@ -10,14 +10,16 @@ from tasks.classify import (
     Device,
     ask_clip,
     ask_vlm,
-    classifying,
     collect_classified,
+    open_clip,
+    open_vlm,
     plan_classifying,
     report_classified,
 )
-from tasks.plan import chunk_runner, run_chunks
-from tasks.read_memes import collect_memes, plan_reading, read_chunk, report_memes, working_on
+from tasks.plan import chunk_runner, run_chunks, working_on
+from tasks.read_memes import collect_memes, open_reader, plan_reading, read_chunk, report_memes
 from tasks.storage.schemas import CLIP_ANSWERS, MEME_READINGS, VLM_ANSWERS
+from tasks.zeroshot.class_texts import RUSSIAN_WITH_TEXT
 
 
 @flow(name="read-memes", task_runner=chunk_runner())
@@ -51,7 +53,7 @@ def read_memes(
         The table of images that were read; the job's folder while chunks are missing because only some were asked for.
     """
     manifest = plan_reading(folder, labels or {}, reader, languages or ["ru", "en"], chunk_size, images, restarts)
-    with working_on(manifest):
+    with working_on(manifest, open_reader):
         missing = run_chunks(read_chunk, manifest, MEME_READINGS, chunks, force, restarts)
         if missing:
             return manifest.folder
@@ -68,7 +70,7 @@ def classify_memes(
     images: Path | None = None,
     labels: list[str] | None = None,
     prompts: dict[str, list[str]] | None = None,
-    with_text: str = "{prompt} с текстом «{text}»",
+    with_text: str = RUSSIAN_WITH_TEXT,
     device: Device = "cuda",
     load_in_4bit: bool = False,
     max_pixels: int | None = 1_003_520,
@@ -105,8 +107,9 @@ def classify_memes(
     of_vlm = {"model": vlm, "load_in_4bit": load_in_4bit, "max_pixels": max_pixels}
     of_clip = {"model": clip, "prompts": prompts, "with_text": with_text}
     jobs = plan_classifying(table, of_vlm, of_clip, images, labels, device, chunk_size, restarts)
-    with classifying(jobs):
+    with working_on(jobs.vlm, open_vlm), working_on(jobs.clip, open_clip):
         missing = run_chunks(ask_vlm, jobs.vlm, VLM_ANSWERS, chunks, force, restarts)
+        open_vlm.close()  # the two together may not fit on one GPU
         missing += run_chunks(ask_clip, jobs.clip, CLIP_ANSWERS, chunks, force, restarts)
         if missing:
             return jobs.clip.folder

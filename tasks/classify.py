@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
+from tasks.engines.shared import Shared
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, find_table, shown
 from tasks.settings import Settings
@@ -67,16 +66,12 @@ def plan_classifying(
 @task(task_run_name="vlm {chunk.name}", **REMOTE)
 def ask_vlm(chunk: Chunk, manifest: Manifest) -> Path:
     """Show the images of one chunk to the VLM and put its file in place."""
-    from tasks.zeroshot.vlm import open_vlm
-
     return _ask(chunk, manifest, open_vlm)
 
 
 @task(task_run_name="clip {chunk.name}", **REMOTE)
 def ask_clip(chunk: Chunk, manifest: Manifest) -> Path:
     """Show the images of one chunk to CLIP and put its file in place."""
-    from tasks.zeroshot.clip import open_clip
-
     return _ask(chunk, manifest, open_clip)
 
 
@@ -108,29 +103,25 @@ def report_classified(tables: Tables, pictures: int) -> Path:
     return report.folder
 
 
-@contextmanager
-def classifying(jobs: Jobs) -> Iterator[None]:
-    """Hold both jobs' locks, and let go of the model at the end."""
-    with only_run(jobs.vlm.folder), only_run(jobs.clip.folder):
-        try:
-            yield
-        finally:
-            with _opening:
-                _open.clear()
+def _open_vlm(asked: str) -> Model:
+    from tasks.zeroshot.vlm import open_vlm as load
+
+    return load(json.loads(asked))
 
 
-_opening = threading.Lock()
-_open: dict[str, Model] = {}  # one at most: two models together may not fit on the GPU
+def _open_clip(asked: str) -> Model:
+    from tasks.zeroshot.clip import open_clip as load
+
+    return load(json.loads(asked))
 
 
-def _ask(chunk: Chunk, manifest: Manifest, load: Callable[[Mapping[str, Any]], Model]) -> Path:
+open_vlm, open_clip = Shared(_open_vlm), Shared(_open_clip)
+
+
+def _ask(chunk: Chunk, manifest: Manifest, shared: Shared[str, Model]) -> Path:
     from tasks.zeroshot.chunk import SHAPES, write_chunk
 
-    with _opening:
-        if manifest.job not in _open:
-            _open.clear()
-            _open[manifest.job] = load(manifest.parameters)
-        model = _open[manifest.job]
+    model = shared(json.dumps(dict(manifest.parameters), sort_keys=True))
     rows = read_group(manifest.rows_path, MEMES_TO_CLASSIFY, chunk.number).to_pylist()
     answers = model.answer(rows, Path(manifest.source.path))
     path = write_chunk(answers, manifest.path(chunk), SHAPES[manifest.kind], manifest.job)
