@@ -83,7 +83,7 @@ def example(plan: Plan, family: str, prompt: str) -> str:
             else f'inputs = processor([asked]{special}, return_tensors="pt")'
         ),
         "with torch.inference_mode():",
-        "    tokens = model.generate(**inputs.to(device), max_new_tokens=64, do_sample=False)",
+        "    tokens = model.generate(**inputs.to(device), max_new_tokens=64, do_sample=False, repetition_penalty=1.0)",
         'answer = tokens[0, inputs["input_ids"].shape[1] :]',
         "print(processor.decode(answer, skip_special_tokens=True))",
     ]

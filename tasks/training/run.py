@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tasks.storage.errors import PermanentError
 from tasks.training.checkpoints import Checkpoint, whole
-from tasks.training.launch import MODULE, Event, NotEnoughMemory, launch
+from tasks.training.launch import Event, NotEnoughMemory, launch
 from tasks.training.plan import Plan
 from tasks.training.sizes import Sizes, halve
 
@@ -21,7 +21,10 @@ def finished(plan: Plan) -> list[Checkpoint]:
 
 
 def train(
-    plan: Plan, told: Callable[[Event], None], halved: Callable[[Sizes], None], module: Sequence[str] = MODULE
+    plan: Plan,
+    told: Callable[[Event], None],
+    halved: Callable[[Sizes], None],
+    start: Callable[[Plan, Callable[[Event], None]], None] = launch,
 ) -> list[Checkpoint]:
     """Train what is missing.
 
@@ -29,7 +32,7 @@ def train(
         plan: The job; the caller holds its lock.
         told: Called with every event.
         halved: Called when the memory was not enough and the batch was halved.
-        module: What python runs.
+        start: Runs the training processes to their end.
 
     Returns:
         The whole checkpoints, oldest first.
@@ -43,10 +46,10 @@ def train(
     if checkpoints := finished(plan):
         return checkpoints
     try:
-        launch(plan, told, module)
+        start(plan, told)
     except NotEnoughMemory as error:
         halved(halve(plan, str(error)))
-        return train(plan, told, halved, module)
+        return train(plan, told, halved, start)
     if checkpoints := finished(plan):
         return checkpoints
     raise PermanentError(f"{plan.job} ended without a last checkpoint. See {plan.folder / 'train.log'}.")

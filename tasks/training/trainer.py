@@ -222,16 +222,20 @@ def training_arguments(plan: Plan, batch: int, accumulation: int, eval_batch: in
     every = settings.eval_steps or max(1, total_steps(plan, batch, accumulation) // EVALUATIONS)
     same = (
         "num_train_epochs max_steps learning_rate lr_scheduler_type optim weight_decay adam_beta1 adam_beta2 "
-        "adam_epsilon max_grad_norm gradient_checkpointing seed dataloader_num_workers logging_steps bf16"
+        "adam_epsilon max_grad_norm seed dataloader_num_workers logging_steps bf16"
     )
+    less_memory = {
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    }
     return TrainingArguments(
+        **(less_memory if settings.gradient_checkpointing else {}),  # a name that goes with transformers 6
         **{name: getattr(settings, name) for name in same.split()},
         output_dir=str(plan.checkpoints),
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=accumulation,
         per_device_eval_batch_size=eval_batch,
         warmup_steps=settings.warmup_ratio,  # below 1 it is a share of the steps
-        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",

@@ -34,10 +34,10 @@ LEARNS = LoraSettings(
     lora_dropout=0.05,
     bf16=False,
     learning_rate=5e-3,
-    max_steps=80,
+    max_steps=40,
     per_device_train_batch_size=16,
     per_device_eval_batch_size=50,
-    eval_steps=40,
+    eval_steps=20,
 )
 
 
