@@ -76,6 +76,12 @@ def sealed(folder: Path) -> Path | None:
     return max(found, key=_step, default=None)
 
 
+def is_done(folder: Path) -> bool:
+    """Whether the newest sealed checkpoint is the last one; no file is held against its hash."""
+    newest = sealed(folder)
+    return newest is not None and Checkpoint(newest, _step(newest)).is_last
+
+
 def torn(folder: Path) -> list[str]:
     """Names of the torn checkpoints that were moved away."""
     return sorted(path.name for path in (folder / "torn").glob("checkpoint-*"))

@@ -147,7 +147,12 @@ def with_adapter(plan: Plan) -> tuple[Any, Family]:
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         target_modules=_targets(plan, family),
-        **{name: getattr(settings, name) for name in "r lora_alpha lora_dropout bias use_rslora use_dora".split()},
+        r=settings.r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        bias=settings.bias,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
     )
     try:
         return get_peft_model(model, config), family

@@ -95,6 +95,8 @@ def _listen(stdout: IO[bytes] | None, told: Callable[[Event], None], errors: lis
             event = json.loads(line)
         except ValueError:  # torchrun's own words
             continue
+        if not isinstance(event, dict) or "event" not in event:
+            continue
         if event["event"] == "error":
             errors.append(event)
         else:

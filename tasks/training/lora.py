@@ -33,7 +33,7 @@ class LoraSettings(BaseModel):
 
     # The adapter: peft.LoraConfig
     r: int = Field(8, ge=1, le=1024, description="Rank of the adapter's matrices.")
-    lora_alpha: float = Field(8, gt=0, description="Scale of the adapter: it acts with lora_alpha / r.")
+    lora_alpha: int = Field(8, ge=1, description="Scale of the adapter: it acts with lora_alpha / r.")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter's matrices.")
     bias: Literal["none", "all", "lora_only"] = Field("none", description="Which biases are trained as well.")
     use_rslora: bool = Field(False, description="Scale by lora_alpha / sqrt(r) instead, for high ranks.")

@@ -220,21 +220,30 @@ def training_arguments(plan: Plan, batch: int, accumulation: int, eval_batch: in
     """
     settings = plan.settings
     every = settings.eval_steps or max(1, total_steps(plan, batch, accumulation) // EVALUATIONS)
-    same = (
-        "num_train_epochs max_steps learning_rate lr_scheduler_type optim weight_decay adam_beta1 adam_beta2 "
-        "adam_epsilon max_grad_norm seed dataloader_num_workers logging_steps bf16"
-    )
-    less_memory = {
+    # A name that goes with transformers 6, and warns until then.
+    less_memory: dict[str, Any] = {
         "gradient_checkpointing": True,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
     }
     return TrainingArguments(
-        **(less_memory if settings.gradient_checkpointing else {}),  # a name that goes with transformers 6
-        **{name: getattr(settings, name) for name in same.split()},
         output_dir=str(plan.checkpoints),
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=accumulation,
         per_device_eval_batch_size=eval_batch,
+        num_train_epochs=settings.num_train_epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        optim=settings.optim,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.adam_beta1,
+        adam_beta2=settings.adam_beta2,
+        adam_epsilon=settings.adam_epsilon,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        dataloader_num_workers=settings.dataloader_num_workers,
+        logging_steps=settings.logging_steps,
+        bf16=settings.bf16,
         warmup_steps=settings.warmup_ratio,  # below 1 it is a share of the steps
         eval_strategy="steps",
         eval_steps=every,
@@ -249,6 +258,7 @@ def training_arguments(plan: Plan, batch: int, accumulation: int, eval_batch: in
         use_cpu=plan.device == "cpu",
         report_to=[],
         disable_tqdm=True,
+        **(less_memory if settings.gradient_checkpointing else {}),
     )
 
 

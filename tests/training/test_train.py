@@ -83,7 +83,9 @@ def weights(plan: Plan) -> dict[str, torch.Tensor]:
 def curve(plan: Plan) -> list[dict[str, float]]:
     """The history without what a clock says."""
     points: list[dict[str, float]] = finished(plan)[-1].state()["log_history"]
-    return [{key: value for key, value in point.items() if "second" not in key and "runtime" not in key} for point in points]
+    return [
+        {key: value for key, value in point.items() if "second" not in key and "runtime" not in key} for point in points
+    ]
 
 
 def largest_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> float:
@@ -299,9 +301,7 @@ def test_when_half_the_batch_is_too_large_as_well_it_says_what_to_change(
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "smolvlm"])
-def test_other_families_are_trained_by_the_same_code(
-    family: str, squares: Squares, toys: Toys, tmp_path: Path
-) -> None:
+def test_other_families_are_trained_by_the_same_code(family: str, squares: Squares, toys: Toys, tmp_path: Path) -> None:
     made, images = squares
     plan = planned(tmp_path, made, toys(family), images, SHORT.model_copy(update={"max_steps": 4}))
     losses = [event["loss"] for event in run(plan) if event["event"] == "log"]
@@ -311,9 +311,7 @@ def test_other_families_are_trained_by_the_same_code(
 def test_gradient_checkpointing_changes_no_step(squares: Squares, toys: Toys, tmp_path: Path) -> None:
     made, images = squares
     plans = [
-        planned(
-            tmp_path, made, toys("paligemma"), images, PLAIN.model_copy(update={"gradient_checkpointing": how})
-        )
+        planned(tmp_path, made, toys("paligemma"), images, PLAIN.model_copy(update={"gradient_checkpointing": how}))
         for how in (False, True)
     ]
     for plan in plans:
@@ -326,7 +324,11 @@ def test_switches_are_real(how: dict[str, bool], squares: Squares, toys: Toys, t
     made, images = squares
     plan = planned(tmp_path, made, toys("paligemma"), images, SHORT.model_copy(update={"max_steps": 2, **how}))
     model, _ = child.with_adapter(plan)
-    kinds = {(type(module).__name__, str(module.weight.dtype)) for module in model.modules() if "Linear" in type(module).__name__}
+    kinds = {
+        (type(module).__name__, str(module.weight.dtype))
+        for module in model.modules()
+        if "Linear" in type(module).__name__
+    }
     adapted = {name for name, each in model.named_parameters() if each.requires_grad}
     assert how.get("bf16", False) == any("bfloat16" in dtype for _, dtype in kinds)
     assert how.get("load_in_4bit", False) == any(kind == "Linear4bit" for kind, _ in kinds)
@@ -396,9 +398,7 @@ def checkpoint_steps(checkpoints: list[Checkpoint]) -> list[int]:
 
 def test_old_checkpoints_go_and_the_best_one_stays(squares: Squares, toys: Toys, tmp_path: Path) -> None:
     made, images = squares
-    settings = SHORT.model_copy(
-        update={"learning_rate": 1e-12, "eval_steps": 1, "max_steps": 5, "save_total_limit": 1}
-    )
+    settings = SHORT.model_copy(update={"learning_rate": 1e-12, "eval_steps": 1, "max_steps": 5, "save_total_limit": 1})
     plan = planned(tmp_path, made, toys("paligemma"), images, settings)
     run(plan)
     assert [1, 5] == checkpoint_steps(finished(plan)), "the first is the best, since nothing was learnt"

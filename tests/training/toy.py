@@ -105,7 +105,7 @@ def teach(base: Path, data: Path, images: Path, steps: int) -> Path:
             logits.flatten(0, 1), tokens.masked_fill(mask == 0, -100).flatten(), ignore_index=-100
         )
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     model.save_pretrained(base)
