@@ -43,7 +43,7 @@ def test_events_arrive_and_other_lines_do_not(plan: Plan) -> None:
     ("kind", "error"), [("memory", NotEnoughMemory), ("permanent", PermanentError), ("transient", TransientError)]
 )
 def test_what_a_training_refuses_arrives_as_its_own_kind(plan: Plan, kind: str, error: type[Exception]) -> None:
-    with pytest.raises(error, match="^so$"):
+    with pytest.raises(error, match=r"^so$"):
         launch(plan, print, _python(SAYS.replace("sys.argv[2]", repr(kind))))
 
 
