@@ -26,7 +26,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights under the names of the real ones."""
     import torch
 
-    easyocr._let_torchvision_load()
+    from tasks.models.torchvision import let_torchvision_load
+
+    let_torchvision_load()
     from easyocr.config import recognition_models
     from easyocr.craft import CRAFT
     from easyocr.model.vgg_model import Model

@@ -60,7 +60,9 @@ def open_reader(options: Options, languages: Sequence[str]) -> Reader:
     """
     if importlib.util.find_spec("easyocr") is None:
         raise PermanentError("EasyOCR is not installed. Install: .venv/bin/python -m pip install -e '.[easyocr]'")
-    _let_torchvision_load()
+    from tasks.models.torchvision import let_torchvision_load
+
+    let_torchvision_load()
     import easyocr
 
     if options.networks:
@@ -123,25 +125,3 @@ class EasyOcrReader:
                 left, top, right, bottom = (max(0, int(edge)) for edge in (*low, *high))
                 lines.append(Line(text, left, top, right, bottom, confidence))
         return lines
-
-
-_operators: list[Any] = []  # alive as long as torch
-
-
-def _let_torchvision_load() -> None:
-    """Name two operators that a torchvision built for CUDA cannot register beside a torch built for the CPU.
-
-    Its import ends with "operator torchvision::nms does not exist" otherwise. Nothing here calls them.
-    """
-    import torch
-
-    if torch.version.cuda is None and not _operators:
-        try:
-            import torchvision  # noqa: F401
-        except RuntimeError:
-            library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-            _operators.append(library)
-            for name in ("nms", "qnms"):
-                library.define(  # type: ignore[no-untyped-call]
-                    f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-                )

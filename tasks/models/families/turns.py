@@ -1,0 +1,128 @@
+"""Text that becomes tokens: what a user wrote stays text, and an answer follows its prompt as the chat template has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tasks.models.prompts import Prompt
+from tasks.storage.errors import PermanentError
+
+Message = dict[str, Any]
+
+
+class Turns:
+    """Prompts and answers of a model with a chat template.
+
+    Args:
+        speaker: The processor or tokenizer whose template it is.
+        tokenizer: Its tokenizer.
+        prompt: The question.
+        say: A turn's content from its text and whether the image stands in it: a string, or a list of parts.
+
+    Raises:
+        PermanentError: There is no template, or none that an answer could follow.
+    """
+
+    def __init__(self, speaker: Any, tokenizer: Any, prompt: Prompt, say: Callable[[str, bool], Any]) -> None:
+        if not speaker.chat_template:
+            raise PermanentError(
+                "The model has no chat template, so nothing says how it is asked. Take its instruct version."
+            )
+        self._speaker, self._tokenizer, self._prompt, self._say = speaker, tokenizer, prompt, say
+        self._special = Special(tokenizer)
+
+    def prompt(self, text: str, image: bool) -> str:
+        """One row's prompt, up to where the answer begins."""
+        return self._render(self._asked(text, image), add_generation_prompt=True)
+
+    def answer(self, answer: str) -> list[int]:
+        """The answer's tokens as they follow a prompt, the token that ends the turn last.
+
+        Raises:
+            PermanentError: A special token stands in the answer, or the template changes what stands before it.
+        """
+        if self._special.inert(answer) != answer:
+            raise PermanentError(f"The answer {answer!r} holds a special token of the model. Rename the label.")
+        asked = self._asked("x", False)
+        before = self._render(asked, add_generation_prompt=True)
+        after = self._render([*asked, {"role": "assistant", "content": self._say(answer, False)}])
+        start, whole = self._encode(before), self._encode(after)
+        if whole[: len(start)] != start:
+            raise PermanentError("The model's chat template writes an answered prompt differently from an open one.")
+        rest = whole[len(start) :]
+        end = next((at for at, token in enumerate(rest) if token in self._special.ids), None)
+        return [*rest, self._tokenizer.eos_token_id] if end is None else rest[: end + 1]
+
+    def _asked(self, text: str, image: bool) -> list[Message]:
+        system, user = (self._special.inert(part) for part in (self._prompt.system, self._prompt.ask(text)))
+        if self._hears_system:
+            return [self._message("system", system, False), self._message("user", user, image)]
+        return [self._message("user", f"{system}\n\n{user}", image)]
+
+    @cached_property
+    def _hears_system(self) -> bool:
+        """Some templates refuse a system's turn, others drop it."""
+        from jinja2 import TemplateError
+
+        probe = [self._message("system", "hearing", False), self._message("user", "x", False)]
+        try:
+            return "hearing" in self._render(probe)
+        except TemplateError:
+            return False
+
+    def _message(self, role: str, text: str, image: bool) -> Message:
+        return {"role": role, "content": self._say(text, image)}
+
+    def _render(self, messages: Sequence[Message], **how: bool) -> str:
+        return cast(str, self._speaker.apply_chat_template(list(messages), tokenize=False, **how))
+
+    def _encode(self, text: str) -> list[int]:
+        return cast(list[int], self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+class Special:
+    """The tokens that mean something to a model, such as ``<image>`` or ``<|im_end|>``."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        added = tokenizer.added_tokens_decoder
+        self.ids = frozenset(number for number, token in added.items() if token.special)
+        names = sorted((str(added[number]) for number in self.ids), key=len, reverse=True)
+        self._names = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+    def inert(self, text: str) -> str:
+        """The same text with a space in each special token, so that nobody can end the turn or add an image with it."""
+        return self._names.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+
+def parts(text: str, image: bool) -> list[dict[str, str]]:
+    """A turn's content for models that see: the text, left out where there is none, then the image."""
+    said = [{"type": "text", "text": text}] if text.strip() or not image else []
+    return [*said, {"type": "image"}] if image else said
+
+
+def follow(inputs: dict[str, Tensor], tokens: Tensor, mask: Tensor, **types: int) -> dict[str, Tensor]:
+    """Prompts with answers behind them.
+
+    Args:
+        inputs: The prompts, ``[B, P]``.
+        tokens: The answers, ``[B, K]``, padded on the right.
+        mask: ``[B, K]``, 1 where ``tokens`` counts.
+        types: What other ``[B, P]`` entries go on with, such as ``token_type_ids=1``.
+    """
+    mask = mask.to(inputs["attention_mask"].dtype)
+    more = {"input_ids": tokens, "attention_mask": mask}
+    more |= {name: torch.full_like(tokens, kind) for name, kind in types.items()}
+    longer = {name: torch.cat([inputs[name], new.to(inputs[name].dtype)], 1) for name, new in more.items()}
+    return {**inputs, **longer}
+
+
+def counted(mask: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Positions that leave the padding out, ``[B, P]``, and those of the next token, ``[B]``."""
+    positions = (mask.cumsum(-1) - 1).clamp(min=0) + first
+    return positions, positions[:, -1] + 1
