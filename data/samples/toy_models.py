@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers as hf
+import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tasks.models.prompts import MODERATION, RUSSIAN_MODERATION
@@ -23,9 +23,21 @@ from tasks.models.torchvision import let_torchvision_load
 
 let_torchvision_load()
 
+hf: Any = transformers  # its classes take more than their types say
+
 HIDDEN, LAYERS, HEADS, IMAGE, PATCH = 64, 2, 4, 32, 8
-_TEXT = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+_TEXT: dict[str, Any] = {
+    "hidden_size": HIDDEN,
+    "intermediate_size": 128,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+}
+_VISION: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+}
 
 # What the tokenizers are trained on: enough that labels and prompts take few tokens.
 _CORPUS = [
@@ -60,9 +72,7 @@ _MISTRAL_TEMPLATE = (
 
 def paligemma(folder: Path, seed: int = 0) -> Path:
     """PaliGemma 2: SigLIP before Gemma 2, its prompt seen in both directions."""
-    images = hf.SiglipImageProcessor(size={"height": IMAGE, "width": IMAGE})
-    images.image_seq_length = (IMAGE // PATCH) ** 2
-    processor = hf.PaliGemmaProcessor(images, _gemma_tokenizer())
+    processor = paligemma_processor(IMAGE, PATCH)
     tokenizer = processor.tokenizer
     text = hf.Gemma2Config(
         **_TEXT,
@@ -91,9 +101,16 @@ def paligemma(folder: Path, seed: int = 0) -> Path:
     return _save(hf.PaliGemmaForConditionalGeneration, config, processor, folder, seed)
 
 
+def paligemma_processor(image: int, patch: int) -> Any:
+    """PaliGemma's processor for square images of this side, with a small vocabulary."""
+    images = hf.SiglipImageProcessor(size={"height": image, "width": image})
+    images.image_seq_length = (image // patch) ** 2
+    return hf.PaliGemmaProcessor(images, _gemma_tokenizer())
+
+
 def qwen2_vl(folder: Path, seed: int = 0) -> Path:
     """Qwen2-VL: pictures of any size, positions on three axes."""
-    vision = {
+    vision: dict[str, Any] = {
         "depth": LAYERS,
         "embed_dim": 32,
         "hidden_size": HIDDEN,
@@ -106,7 +123,7 @@ def qwen2_vl(folder: Path, seed: int = 0) -> Path:
 
 def qwen2_5_vl(folder: Path, seed: int = 0) -> Path:
     """Qwen2.5-VL: as Qwen2-VL, with windows of attention in the vision tower."""
-    vision = {
+    vision: dict[str, Any] = {
         "depth": LAYERS,
         "hidden_size": 32,
         "out_hidden_size": HIDDEN,
@@ -253,8 +270,8 @@ def _gemma_tokenizer() -> Any:
     return hf.GemmaTokenizer(vocab=vocab, merges=merges)
 
 
-def _train(backend: Any, special: list[str], alphabet: list[str], **how: str) -> None:
-    trainer = trainers.BpeTrainer(
+def _train(backend: Any, special: list[str], alphabet: list[str], **how: Any) -> None:
+    trainer: Any = trainers.BpeTrainer(
         vocab_size=len(special) + len(alphabet) + 800,
         special_tokens=special,
         initial_alphabet=alphabet,

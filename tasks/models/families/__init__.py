@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tasks.models.families.chat import Chat
@@ -11,7 +12,12 @@ from tasks.models.families.qwen_vl import QwenVL
 from tasks.models.families.smolvlm import SmolVLM
 from tasks.models.prompts import Prompt
 
-_SEEING = {"paligemma": PaliGemma, "qwen2_vl": QwenVL, "qwen2_5_vl": QwenVL, "smolvlm": SmolVLM}
+_SEEING: dict[str, Callable[..., Family]] = {
+    "paligemma": PaliGemma,
+    "qwen2_vl": QwenVL,
+    "qwen2_5_vl": QwenVL,
+    "smolvlm": SmolVLM,
+}
 KNOWN = (*_SEEING, "and causal chat models")
 
 
