@@ -1,0 +1,136 @@
+"""Intervals for any metric, by drawing groups again: of 3 crops of one image we know little more than of one.
+
+Groups are drawn with replacement, as many as there are (the cluster bootstrap), 2,000 times; a metric is computed of
+every draw at once, from weights per group. The interval is the percentile one with its ends moved out as Student's t
+asks for (the "expanded percentile" interval, Hesterberg 2015, doi:10.1080/00031305.2015.1089789), n being the groups in
+which a row bears on the figure: plain percentiles are too narrow by a factor of sqrt((n - 1) / n) and more.
+
+Coverage is simulated in tests/scoring/test_bootstrap.py, of clusters of 1 to 3 rows that are alike: 94 to 96 % for F1
+micro, subset accuracy, Hamming loss, AUROC and average precision from 300 groups, and for F1 macro and per label from 300
+groups in which the rarest label is true or predicted at least 50 times. With less it is narrower than it says.
+
+Where every draw gives the same figure (a perfect model, a label that is never found) the spread says nothing. Then the end
+that is not at 0 or 1 is what would still be seen one time in forty: ``0.025 ** (1 / n)`` of the way, n being the groups
+that could have shown something else (Clopper and Pearson 1934).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.stats.intervals import student
+
+Floats = NDArray[np.float64]
+
+ROUNDS = 2_000
+_AT_ONCE = 250_000  # weights at a time, 2 MB: more leave the cache, and take thrice the time
+_TAIL = 0.025
+
+
+class Interval(NamedTuple):
+    """A figure and its 95 % interval; all three are NaN where the figure does not exist."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Rows by group.
+
+    Args:
+        codes: ``[rows]``, the number of each row's group, from 0 on without a gap.
+        seed: Of the draws; equal content gives an equal seed, so a report is the same when it is made again, and two
+            models on the same rows are drawn together.
+    """
+
+    codes: NDArray[np.intp]
+    seed: int
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Groups:
+        """Groups by name, one per row.
+
+        Raises:
+            ValueError: There is no row.
+        """
+        if not names:
+            raise ValueError("No rows, so there is nothing to draw from.")
+        _, codes = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+        digest = hashlib.sha256("\0".join(names).encode()).digest()
+        return cls(codes.astype(np.intp), int.from_bytes(digest[:8], "big"))
+
+    @cached_property
+    def n(self) -> int:
+        """How many groups there are."""
+        return int(self.codes.max()) + 1
+
+    def sums(self, columns: Floats) -> Floats:
+        """Rows ``[rows, k]`` summed within each group, ``[groups, k]``."""
+        return np.stack([np.bincount(self.codes, column, self.n) for column in columns.T], axis=1)
+
+    def covered(self, rows: NDArray[np.bool_]) -> int:
+        """In how many groups at least one of these rows stands."""
+        return len(np.unique(self.codes[rows]))
+
+    def draws(self, rounds: int = ROUNDS) -> Iterator[Floats]:
+        """How often each group is drawn, some rounds at a time: ``[rounds, groups]``."""
+        random = np.random.default_rng(self.seed)
+        step = max(1, _AT_ONCE // self.n)
+        for start in range(0, rounds, step):
+            some = min(step, rounds - start)
+            drawn = random.integers(0, self.n, (some, self.n), dtype=np.int32)
+            drawn += (np.arange(some, dtype=np.int32) * self.n)[:, None]
+            yield np.bincount(drawn.ravel(), minlength=some * self.n).reshape(some, self.n).astype(float)
+
+    def replicate(self, statistic: Callable[[Floats], Floats], rounds: int = ROUNDS) -> Floats:
+        """A statistic of every draw.
+
+        Args:
+            statistic: From weights of groups ``[some, groups]`` to figures ``[some, k]``.
+            rounds: How many draws.
+
+        Returns:
+            ``[rounds, k]``.
+        """
+        return np.concatenate([statistic(weights) for weights in self.draws(rounds)])
+
+
+def interval(
+    value: float, replicates: Floats, groups: int, could_differ: int, *, is_distance: bool = False
+) -> Interval:
+    """The 95 % interval of a figure.
+
+    Args:
+        value: Of the rows as they are.
+        replicates: ``[rounds]``, of the draws; NaN where a draw has no figure.
+        groups: How many groups were drawn from.
+        could_differ: In how many of them a row bears on the figure.
+        is_distance: The figure is a distance from 0, which drawing again makes larger; as much is taken off.
+    """
+    known = replicates[~np.isnan(replicates)]
+    if np.isnan(value) or not len(known):
+        return Interval(np.nan, np.nan, np.nan)
+    if groups < 3 or np.ptp(known) < 1e-12:
+        least = _TAIL ** (1 / max(could_differ, 1))
+        return Interval(value, min(value, max(0.0, value * least)), max(value, 1 - (1 - value) * least))
+    low, high = np.quantile(known, tails(min(groups, max(could_differ, 2))))
+    if is_distance:
+        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    return Interval(value, float(low), float(high))
+
+
+def tails(groups: int) -> tuple[float, float]:
+    """The quantiles of the draws that bound a 95 % interval; outside 2.5 and 97.5 %, the more so the fewer groups."""
+    tail = NormalDist().cdf(-sqrt(groups / (groups - 1)) * student(groups - 1))
+    return tail, 1 - tail

@@ -1,0 +1,236 @@
+"""All figures of one model on one split, each under the rule that suits it, with its interval.
+
+One of them, as ``report.json`` holds it::
+
+    "f1_micro": {"value": 0.6184, "interval_95": [0.607, 0.6295], "rule": "one threshold", "n": 10000, "groups": 9871}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.scoring import metrics
+from tasks.scoring.bootstrap import Groups, Interval, interval
+from tasks.scoring.metrics import BINS, Bins, Ranking, Tally
+from tasks.scoring.predictions import Predictions
+from tasks.scoring.thresholds import RULES, Rule, Thresholds, decide
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+VERSION = "metrics/1"
+
+# The rule that each metric of decisions is reported under.
+OWN_RULE: dict[str, Rule] = {
+    "f1_micro": "one threshold",
+    "f1_macro": "threshold per label",
+    "subset_accuracy": "likeliest set",
+    "hamming_loss": "likelier than not",
+}
+NAMES = {
+    "f1_micro": "F1 micro",
+    "f1_macro": "F1 macro",
+    "subset_accuracy": "Subset accuracy",
+    "hamming_loss": "Hamming loss",
+    "auroc": "AUROC, mean of labels",
+    "average_precision": "Average precision, mean of labels",
+    "brier": "Brier score",
+    "calibration_error": "Expected calibration error",
+    "log_loss": "Log loss of the right set, nats",
+}
+SMALLER_IS_BETTER = {"hamming_loss", "brier", "calibration_error", "log_loss"}
+
+
+def rules_of(predictions: Predictions) -> tuple[Rule, ...]:
+    """The rules that differ for these predictions."""
+    if predictions.posterior is None:
+        return ("written answer",)
+    return ("likeliest set",) if predictions.space.is_single else RULES
+
+
+def rule_of(metric: str, predictions: Predictions) -> Rule:
+    """The rule that a metric is reported under."""
+    rules = rules_of(predictions)
+    own = OWN_RULE[metric]
+    return own if own in rules else rules[0]
+
+
+def decided(metric: str, counts: Tally) -> Floats:
+    """A metric of decisions, ``[...]``."""
+    return _DECIDED[metric](counts)
+
+
+def measure(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
+    """Every figure of one model, with 95 % intervals by groups.
+
+    Args:
+        predictions: Of the split that is reported.
+        thresholds: Tuned elsewhere and taken as given: the intervals do not hold what tuning them adds.
+
+    Returns:
+        ``n``, ``groups``, ``metrics``, ``every_rule``, ``labels`` and, where there are probabilities, ``reliability`` and
+        ``abstention``; as JSON takes it, with None for what does not exist.
+    """
+    groups = Groups.of(predictions.groups)
+    sample = _Sample(predictions, thresholds, groups)
+    values = {key: float(value[0]) for key, value in sample.figures(np.ones((1, groups.n))).items()}
+    replicates = groups.replicate(lambda weights: np.stack(list(sample.figures(weights).values()), axis=1))
+    found = {
+        key: interval(value, replicates[:, at], groups.n, sample.could_differ(key), is_distance=key[-1] in _DISTANCES)
+        for at, (key, value) in enumerate(values.items())
+    }
+    told = {key: _plain(each) for key, each in found.items()}
+    return {
+        "n": len(predictions),
+        "groups": groups.n,
+        "metrics": {
+            **{
+                name: told[rule_of(name, predictions), name] | {"rule": rule_of(name, predictions)} for name in OWN_RULE
+            },
+            **{name: told["", name] for name in (*_RANKED, *_OF_PROBABILITIES) if ("", name) in told},
+        },
+        "every_rule": {rule: {name: told[rule, name] for name in OWN_RULE} for rule in rules_of(predictions)},
+        "labels": sample.labels(told),
+        **({"reliability": _bins(predictions), "abstention": _curve(predictions)} if sample.rankings else {}),
+    }
+
+
+Key = tuple[str, ...]
+
+
+class _Sample:
+    """What is summed or ranked of one model's rows, once for all draws."""
+
+    def __init__(self, predictions: Predictions, thresholds: Thresholds, groups: Groups) -> None:
+        self.predictions, self.thresholds, self.groups = predictions, thresholds, groups
+        truth = predictions.true_labels
+        self.chosen = {rule: decide(predictions, rule, thresholds) for rule in rules_of(predictions)}
+        self.rankings: list[Ranking] = []
+        blocks = [metrics.tally(truth, labels).columns() for labels in self.chosen.values()]
+        if predictions.posterior is not None:
+            self.rankings = [
+                Ranking.of(truth[:, at], predictions.marginals[:, at], groups.codes) for at in range(truth.shape[1])
+            ]
+            blocks.append(_probability_columns(predictions))
+        self._ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
+        self._sums = groups.sums(np.concatenate(blocks, axis=1))
+
+    def figures(self, weights: Floats) -> dict[Key, Floats]:
+        """Every figure of some draws: ``[draws, groups]`` to ``[draws]`` each, always in the same order."""
+        blocks = np.split(weights @ self._sums, self._ends, axis=1)
+        found: dict[Key, Floats] = {}
+        for rule, block in zip(self.chosen, blocks, strict=False):
+            counts = Tally.read(block)
+            found |= {(rule, name): decided(name, counts) for name in OWN_RULE}
+            if rule == rule_of("f1_macro", self.predictions):
+                for name, of_labels in _PER_LABEL.items():
+                    found |= self._by_label(name, of_labels(counts))
+        if self.rankings:
+            rows = Tally.read(blocks[0]).rows
+            squares, logs, *bins = np.split(blocks[-1], [1, 2, 2 + BINS, 2 + 2 * BINS], axis=1)
+            found["", "brier"] = squares[:, 0] / rows
+            found["", "log_loss"] = logs[:, 0] / rows
+            found["", "calibration_error"] = metrics.calibration_error(Bins(*bins))
+            ranked = np.stack([ranking.measure(weights) for ranking in self.rankings], axis=-1)
+            for name, each in zip(_RANKED, ranked, strict=True):
+                found["", name] = metrics.mean(each)
+                found |= self._by_label(name, each)
+        return found
+
+    def could_differ(self, key: Key) -> int:
+        """In how many groups a row bears on a figure."""
+        truth, where = self.predictions.true_labels, self.groups
+        name, columns = key[-1], range(truth.shape[1])
+        if key[0] == "label":
+            columns = range(at := self.predictions.space.labels.index(key[1]), at + 1)
+        rule = key[0] if key[0] in self.chosen else rule_of("f1_macro", self.predictions)
+        predicted = next(labels for each, labels in self.chosen.items() if each == rule)
+        either = truth | predicted
+        bearing = {
+            "f1_micro": np.repeat(either.any(axis=1, keepdims=True), truth.shape[1], axis=1),
+            "f1_macro": either,
+            "f1": either,
+            "precision": predicted,
+            "recall": truth,
+            "average_precision": truth,
+        }
+        if name == "auroc":
+            counts = [min(where.covered(truth[:, at]), where.covered(~truth[:, at])) for at in columns]
+        elif name in bearing:
+            counts = [where.covered(bearing[name][:, at]) for at in columns]
+        else:
+            return where.n
+        return min((n for n in counts if n), default=0)
+
+    def labels(self, told: dict[Key, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Each label's figures, threshold and two-by-two table."""
+        counts = metrics.total(
+            metrics.tally(self.predictions.true_labels, self.chosen[rule_of("f1_macro", self.predictions)])
+        )
+        found: dict[str, dict[str, Any]] = {}
+        for at, label in enumerate(self.predictions.space.labels):
+            hits, extra, missed = (int(each[at]) for each in counts[:3])
+            mine: dict[str, Any] = {key[-1]: each for key, each in told.items() if key[:2] == ("label", label)}
+            mine |= {"rows": hits + missed, "hits": hits, "extra": extra, "missed": missed}
+            mine["neither"] = len(self.predictions) - hits - extra - missed
+            if rule_of("f1_macro", self.predictions) == "threshold per label":
+                mine["threshold"] = self.thresholds.per_label[at]
+            found[label] = mine
+        return found
+
+    def _by_label(self, name: str, values: Floats) -> Iterator[tuple[Key, Floats]]:
+        return ((("label", label, name), values[:, at]) for at, label in enumerate(self.predictions.space.labels))
+
+
+_DECIDED = {
+    "f1_micro": metrics.f1_micro,
+    "f1_macro": metrics.f1_macro,
+    "subset_accuracy": metrics.subset_accuracy,
+    "hamming_loss": metrics.hamming_loss,
+}
+_PER_LABEL = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
+_RANKED = ("auroc", "average_precision")
+_OF_PROBABILITIES = ("brier", "calibration_error", "log_loss")
+_DISTANCES = {"calibration_error"}
+
+
+def _probability_columns(predictions: Predictions) -> Floats:
+    """Per row: squared error, log loss, and per bin decisions, their probabilities, and how many came true."""
+    truth, marginals = predictions.true_labels, predictions.marginals
+    rows = len(truth)
+    squares = ((marginals - truth) ** 2).mean(axis=1)
+    logs = -np.log(np.maximum(predictions.posteriors[np.arange(rows), predictions.truth], np.finfo(float).tiny))
+    at = (metrics.bin_of(marginals) + BINS * np.arange(rows)[:, None]).ravel()
+    weights = (None, marginals.ravel(), truth.ravel().astype(float))
+    bins = [np.bincount(at, weight, rows * BINS).reshape(rows, BINS) for weight in weights]
+    return np.concatenate([squares[:, None], logs[:, None], *bins], axis=1)
+
+
+def _bins(predictions: Predictions) -> list[dict[str, float | int]]:
+    bins = metrics.reliability(predictions.true_labels, predictions.marginals)
+    return [
+        {"n": int(n), "predicted": predicted / n, "true": true / n}
+        for n, predicted, true in zip(*(each.tolist() for each in bins), strict=True)
+        if n
+    ]
+
+
+def _curve(predictions: Predictions) -> list[dict[str, float]]:
+    """The abstention curve at every twentieth of the rows, or where it has fewer points, at each."""
+    right = predictions.answer == predictions.truth
+    curve = metrics.abstention(right, predictions.posteriors.max(axis=1))
+    wanted = np.searchsorted(curve.coverage, np.arange(1, 21) / 20 - 1e-9)
+    return [
+        {"coverage": float(coverage), "confidence": float(confidence), "accuracy": float(accuracy)}
+        for coverage, confidence, accuracy in zip(*(each[np.unique(wanted)] for each in curve), strict=True)
+    ]
+
+
+def _plain(found: Interval) -> dict[str, Any]:
+    if np.isnan(found.value):
+        return {"value": None, "interval_95": None}
+    return {"value": found.value, "interval_95": [found.low, found.high]}

@@ -1,0 +1,305 @@
+"""Metrics of classification, over whole batches of resamples at once.
+
+Every function takes arrays whose last axis is what it sums over; what stands before is carried along::
+
+    tally(truth, predicted)      [rows, labels]  ->  Tally of [rows, ...], one entry per row
+    f1_macro(tally)              [..., labels]   ->  [...]
+    auroc(truth, scores, w)      [rows], [rows], [resamples, rows]  ->  [resamples]
+
+Equal to scikit-learn's to 1e-12 where it has them (tests/scoring/test_metrics.py). What 0/0 means is said by
+``zero_division``, as there: a label that neither is nor is predicted has no precision, recall and F1. NaN, our default,
+leaves it out of a mean; 0 is scikit-learn's default; 1 is what the predecessor took.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+BINS = 15  # of calibration, as Guo et al. 2017 (arXiv:1706.04599) have them
+
+
+class Tally(NamedTuple):
+    """Counts, summed over rows or not; with weights they are no whole numbers.
+
+    Args:
+        hits: ``[..., labels]`` true and predicted.
+        extra: ``[..., labels]`` predicted, not true.
+        missed: ``[..., labels]`` true, not predicted.
+        exact: ``[...]`` rows whose set of labels is exactly right.
+        rows: ``[...]``.
+    """
+
+    hits: Floats
+    extra: Floats
+    missed: Floats
+    exact: Floats
+    rows: Floats
+
+    def columns(self) -> Floats:
+        """All of it side by side, ``[..., 3 * labels + 2]``; ``Tally.read`` takes it apart again."""
+        return np.concatenate(
+            [self.hits, self.extra, self.missed, self.exact[..., None], self.rows[..., None]], axis=-1, dtype=np.float64
+        )
+
+    @classmethod
+    def read(cls, columns: Floats) -> Tally:
+        """What ``columns`` gave."""
+        n = (columns.shape[-1] - 2) // 3
+        hits, extra, missed = (columns[..., at * n : (at + 1) * n] for at in range(3))
+        return cls(hits, extra, missed, columns[..., -2], columns[..., -1])
+
+
+def tally(truth: Bools, predicted: Bools) -> Tally:
+    """Counts of each row.
+
+    Args:
+        truth: ``[rows, labels]``.
+        predicted: ``[rows, labels]``.
+    """
+    exact = (truth == predicted).all(axis=1)
+    return Tally(
+        (truth & predicted).astype(float),
+        (~truth & predicted).astype(float),
+        (truth & ~predicted).astype(float),
+        exact.astype(float),
+        np.ones(len(truth)),
+    )
+
+
+def total(counts: Tally) -> Tally:
+    """Counts of all rows together."""
+    return Tally(*(each.sum(axis=0) for each in counts))
+
+
+def precision(counts: Tally, zero_division: float = np.nan) -> Floats:
+    """Per label, ``[..., labels]``."""
+    return _ratio(counts.hits, counts.hits + counts.extra, zero_division)
+
+
+def recall(counts: Tally, zero_division: float = np.nan) -> Floats:
+    """Per label, ``[..., labels]``."""
+    return _ratio(counts.hits, counts.hits + counts.missed, zero_division)
+
+
+def f1(counts: Tally, zero_division: float = np.nan) -> Floats:
+    """Per label, ``[..., labels]``."""
+    return _ratio(2 * counts.hits, 2 * counts.hits + counts.extra + counts.missed, zero_division)
+
+
+def f1_micro(counts: Tally, zero_division: float = np.nan) -> Floats:
+    """Of all labels' decisions thrown together."""
+    hits, extra, missed = (each.sum(axis=-1) for each in (counts.hits, counts.extra, counts.missed))
+    return _ratio(2 * hits, 2 * hits + extra + missed, zero_division)
+
+
+def f1_macro(counts: Tally, zero_division: float = np.nan) -> Floats:
+    """The mean of the labels' F1."""
+    return mean(f1(counts, zero_division))
+
+
+def subset_accuracy(counts: Tally) -> Floats:
+    """Share of rows whose set of labels is exactly right; accuracy, where there is one label per row."""
+    return _ratio(counts.exact, counts.rows, np.nan)
+
+
+def hamming_loss(counts: Tally) -> Floats:
+    """Share of wrong decisions among all labels of all rows."""
+    wrong = (counts.extra + counts.missed).sum(axis=-1)
+    return _ratio(wrong, counts.rows * counts.hits.shape[-1], np.nan)
+
+
+def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """How often each class was taken for each.
+
+    Args:
+        truth: ``[rows]``, numbers of classes.
+        predicted: ``[rows]``; what is no class, such as -1 for an unread answer, is left out.
+        classes: How many there are.
+
+    Returns:
+        ``[classes, classes]``, the true class first.
+    """
+    known = (predicted >= 0) & (predicted < classes)
+    counts = np.bincount(truth[known] * classes + predicted[known], minlength=classes * classes)
+    return counts.reshape(classes, classes)
+
+
+class Ranking(NamedTuple):
+    """One label's rows, ordered by score: what AUROC and average precision have in common.
+
+    Args:
+        order: ``[rows]``, where the weight of each row stands, the highest score first.
+        positives: ``[positives]``, places of rows with the label in this order.
+        ends: ``[positives]``, for each of them the last place with the same score.
+        starts: ``[positives]``, the first such place.
+        last: ``[positives]``, the number of the last positive with the same score.
+        before: ``[positives]``, how many positives score higher.
+    """
+
+    order: NDArray[np.intp]
+    positives: NDArray[np.intp]
+    ends: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    last: NDArray[np.intp]
+    before: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, truth: Bools, scores: Floats, units: NDArray[np.intp] | None = None) -> Ranking:
+        """Order rows once, for any number of weightings.
+
+        Args:
+            truth: ``[rows]``.
+            scores: ``[rows]``.
+            units: ``[rows]``, which weight each row takes, such as its group's; its own when None.
+        """
+        order = np.argsort(-scores, kind="stable")
+        ordered = scores[order]
+        new = np.append(True, np.diff(ordered) != 0)
+        run = np.cumsum(new) - 1
+        first = np.flatnonzero(new)
+        positives = np.flatnonzero(truth[order])
+        mine = run[positives]
+        return cls(
+            order if units is None else units[order],
+            positives,
+            np.append(first[1:], len(order))[mine] - 1,
+            first[mine],
+            np.searchsorted(mine, mine, side="right") - 1,
+            np.searchsorted(mine, mine, side="left"),
+        )
+
+    def measure(self, weights: Floats) -> tuple[Floats, Floats]:
+        """AUROC and average precision.
+
+        Args:
+            weights: ``[..., units]``, zero or more.
+
+        Returns:
+            Two of ``[...]``; NaN where a label is all or none of the weight, average precision only where it is none.
+        """
+        if not len(self.positives):
+            nothing = np.full(weights.shape[:-1], np.nan)
+            return nothing, nothing
+        seen = np.take(weights, self.order, axis=-1)
+        own = seen[..., self.positives]
+        np.cumsum(seen, axis=-1, out=seen)
+        hits = np.cumsum(own, axis=-1)
+        positives = hits[..., -1]
+        negatives = seen[..., -1] - positives
+        with np.errstate(invalid="ignore", divide="ignore"):
+            at_end, hits_at_end = seen[..., self.ends], hits[..., self.last]
+            precise = np.where(own > 0, own * hits_at_end / at_end, 0.0).sum(axis=-1)
+            # Each positive beats the negatives behind its run of equal scores, and half of those within it.
+            higher = seen[..., self.starts - 1] * (self.starts > 0) - hits[..., self.before - 1] * (self.before > 0)
+            beaten = negatives[..., None] - 0.5 * (at_end - hits_at_end + higher)
+            area = (own * beaten).sum(axis=-1)
+        return _ratio(area, positives * negatives, np.nan), _ratio(precise, positives, np.nan)
+
+
+def auroc(truth: Bools, scores: Floats, weights: Floats | None = None) -> Floats:
+    """Probability that a row with the label scores above one without it, ties counted half; NaN without both.
+
+    Args:
+        truth: ``[rows]``.
+        scores: ``[rows]``.
+        weights: ``[..., rows]``; each row once when None.
+    """
+    return Ranking.of(truth, scores).measure(np.ones(len(truth)) if weights is None else weights)[0]
+
+
+def average_precision(truth: Bools, scores: Floats, weights: Floats | None = None) -> Floats:
+    """Precision averaged over the rows with the label, not interpolated; NaN where there is none (scikit-learn: 0)."""
+    return Ranking.of(truth, scores).measure(np.ones(len(truth)) if weights is None else weights)[1]
+
+
+def brier(truth: Bools, probabilities: Floats) -> Floats:
+    """Squared error of the probabilities per label, ``[labels]``; the metric is their mean."""
+    squares: Floats = ((probabilities - truth) ** 2).mean(axis=0)
+    return squares
+
+
+class Bins(NamedTuple):
+    """Decisions by predicted probability, in bins of equal width.
+
+    Args:
+        n: ``[..., bins]`` decisions.
+        predicted: ``[..., bins]`` sums of their probabilities.
+        true: ``[..., bins]`` how many of them came true.
+    """
+
+    n: Floats
+    predicted: Floats
+    true: Floats
+
+
+def bin_of(probabilities: Floats, bins: int = BINS) -> NDArray[np.intp]:
+    """The bin of each probability: ``(k / bins, (k + 1) / bins]``, and 0 in the first one."""
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], probabilities)
+
+
+def reliability(truth: Bools, probabilities: Floats, bins: int = BINS) -> Bins:
+    """How often what was predicted came true, over all labels and rows together.
+
+    Args:
+        truth: Any shape.
+        probabilities: The same shape, 0 to 1.
+        bins: How many.
+    """
+    at = bin_of(probabilities.ravel(), bins)
+    sums = (np.bincount(at, weight, bins) for weight in (None, probabilities.ravel(), truth.ravel().astype(float)))
+    n, predicted, true = (each.astype(float) for each in sums)
+    return Bins(n, predicted, true)
+
+
+def calibration_error(bins: Bins) -> Floats:
+    """Expected calibration error: mean distance between predicted and true share, weighted by decisions.
+
+    It is never below 0, and above it by chance even for a perfect model: compare it between models, at equal n.
+    """
+    return _ratio(np.abs(bins.predicted - bins.true).sum(axis=-1), bins.n.sum(axis=-1), np.nan)
+
+
+class Abstention(NamedTuple):
+    """What remains when the rows that a model is least sure of are left to people.
+
+    Args:
+        coverage: ``[points]`` shares of rows that the model answers, ascending to 1.
+        confidence: ``[points]`` what it must at least be sure of to answer.
+        accuracy: ``[points]`` share of those that are exactly right.
+    """
+
+    coverage: Floats
+    confidence: Floats
+    accuracy: Floats
+
+
+def abstention(right: Bools, confidence: Floats) -> Abstention:
+    """The curve of accuracy over coverage; rows that a model is equally sure of are answered together.
+
+    Args:
+        right: ``[rows]`` whether the answer is right.
+        confidence: ``[rows]`` how sure the model is of it.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    sure = confidence[order]
+    ends = np.flatnonzero(np.append(np.diff(sure) != 0, True))
+    answered = ends + 1
+    return Abstention(answered / len(right), sure[ends], np.cumsum(right[order])[ends] / answered)
+
+
+def mean(values: Floats) -> Floats:
+    """The mean over the last axis of what is a number; NaN where nothing is."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1).astype(float), np.nan)
+
+
+def _ratio(above: Floats, below: Floats, zero_division: float) -> Floats:
+    above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
+    ratios: Floats = np.divide(above, below, out=np.full(below.shape, zero_division, float), where=below > 0)
+    return ratios
