@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -17,7 +18,9 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
+from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
+from tasks.engines.shared import Shared
 from tasks.pages.words import duration
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
@@ -63,6 +66,15 @@ def check_restarts(restarts: int) -> None:
             f"This job crashed and was started again {MAX_RESTARTS} times. Look at the crashed runs' logs and at the "
             "worker's memory, then run the deployment again: finished chunks are kept."
         )
+
+
+@contextmanager
+def working_on(manifest: Manifest, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
+    """Hold the job's lock, and let go of what its chunks share at the end."""
+    with only_run(manifest.folder), ExitStack() as at_the_end:
+        for each in shared:
+            at_the_end.callback(each.close)
+        yield
 
 
 def run_chunks(

@@ -18,6 +18,7 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from tasks.models.prompts import MODERATION, RUSSIAN_MODERATION
 from tasks.models.torchvision import let_torchvision_load
 
 let_torchvision_load()
@@ -40,10 +41,13 @@ _VISION: dict[str, Any] = {
 
 # What the tokenizers are trained on: enough that labels and prompts take few tokens.
 _CORPUS = [
-    "Classify the image and the text together. Which of these labels apply? Answer with a JSON array, nothing else.",
+    MODERATION.system,
+    RUSSIAN_MODERATION.system,
+    "every label that applies, in the order given, or nothing ([]) where none does exactly one label ровно одна метка",
     '["racist", "sexist", "homophobe", "religion", "otherhate"] [] ["toxic"] ["non_toxic"] ["red", "blue", "loud"]',
+    '["square", "disc", "triangle", "storm", "river"]',
     "User: Assistant: system user assistant [INST] [/INST] a red square, a blue disc, a loud word and a calm one.",
-    "Определите, токсичен ли этот мем. Ответьте массивом JSON и больше ничем. Текст на картинке: добрый вечер.",
+    "Текст на картинке: добрый вечер.",
 ] * 3
 
 _QWEN_TEMPLATE = (
@@ -68,9 +72,7 @@ _MISTRAL_TEMPLATE = (
 
 def paligemma(folder: Path, seed: int = 0) -> Path:
     """PaliGemma 2: SigLIP before Gemma 2, its prompt seen in both directions."""
-    images = hf.SiglipImageProcessor(size={"height": IMAGE, "width": IMAGE})
-    images.image_seq_length = (IMAGE // PATCH) ** 2
-    processor = hf.PaliGemmaProcessor(images, _gemma_tokenizer())
+    processor = paligemma_processor(IMAGE, PATCH)
     tokenizer = processor.tokenizer
     text = hf.Gemma2Config(
         **_TEXT,
@@ -97,6 +99,13 @@ def paligemma(folder: Path, seed: int = 0) -> Path:
         eos_token_id=tokenizer.eos_token_id,
     )
     return _save(hf.PaliGemmaForConditionalGeneration, config, processor, folder, seed)
+
+
+def paligemma_processor(image: int, patch: int) -> Any:
+    """PaliGemma's processor for square images of this side, with a small vocabulary."""
+    images = hf.SiglipImageProcessor(size={"height": image, "width": image})
+    images.image_seq_length = (image // patch) ** 2
+    return hf.PaliGemmaProcessor(images, _gemma_tokenizer())
 
 
 def qwen2_vl(folder: Path, seed: int = 0) -> Path:
@@ -263,7 +272,7 @@ def _gemma_tokenizer() -> Any:
 
 def _train(backend: Any, special: list[str], alphabet: list[str], **how: Any) -> None:
     trainer: Any = trainers.BpeTrainer(
-        vocab_size=len(special) + len(alphabet) + 400,
+        vocab_size=len(special) + len(alphabet) + 800,
         special_tokens=special,
         initial_alphabet=alphabet,
         show_progress=False,
