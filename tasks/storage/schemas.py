@@ -274,6 +274,21 @@ PREDICTIONS = TableSchema(
     ),
 )
 
+# Rows of a dataset that a model is trained and chosen on, with what their images were when they were opened before.
+TRAINING_EXAMPLES = TableSchema(
+    "training-examples/1",
+    pa.schema(
+        [
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("id", pa.string()),
+            pa.field("image", pa.string()),
+            pa.field("sha256", pa.string()),
+            *_WHY,
+        ]
+    ),
+)
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -297,5 +312,6 @@ SCHEMAS = {
         CLIP_ANSWERS,
         MEMES_CLASSIFIED,
         PREDICTIONS,
+        TRAINING_EXAMPLES,
     )
 }
