@@ -11,7 +11,7 @@ Whoever trains, scores or generates writes an answer as ``LabelSets.answer`` doe
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,7 +106,7 @@ class LabelSets:
         return {"labels": list(self.labels), "sets": [list(each) for each in self.sets]}
 
     @classmethod
-    def read(cls, plain: dict[str, Sequence[str] | Sequence[Sequence[str]]]) -> LabelSets:
+    def read(cls, plain: Mapping[str, Sequence[str] | Sequence[Sequence[str]]]) -> LabelSets:
         """Read what ``plain`` gave.
 
         Raises:

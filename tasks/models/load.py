@@ -82,7 +82,7 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     from transformers.utils.logging import disable_progress_bar
 
     let_torchvision_load()
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     record = read_adapter(options.adapter) if options.adapter else None
     base = _fetch(options.base_model)
     digest = _digest(base)
@@ -200,8 +200,8 @@ def _model(base: Path, config: Any, options: ModelOptions) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    kind = AutoModelForImageTextToText if sees(config.model_type) else AutoModelForCausalLM
-    return kind.from_pretrained(
+    kind: Any = AutoModelForImageTextToText if sees(config.model_type) else AutoModelForCausalLM
+    model, found = kind.from_pretrained(
         base,
         config=config,
         dtype=dtype,
@@ -209,8 +209,15 @@ def _model(base: Path, config: Any, options: ModelOptions) -> Any:
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
+        output_loading_info=True,
         **({"quantization_config": nf4} if options.load_in_4bit else {}),
     )
+    # Where weights are missing transformers warns, fills in random numbers, and the model answers all the same.
+    if lost := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
+        raise BadModel(
+            f"{base} lacks {len(lost)} weights of a {config.model_type!r}, such as {lost[0]}. Fetch it anew."
+        )
+    return model
 
 
 def _adapted(model: Any, folder: Path) -> Any:

@@ -111,7 +111,9 @@ def test_where_a_template_has_no_turn_for_the_system_its_words_stand_before_the_
 
     tokenizer = AutoTokenizer.from_pretrained(toys("mistral"))
     tokenizer.chat_template = (
-        "{% for message in messages %}{% if message.role == 'system' %}" + template + "{% elif message.role == 'user' %}"
+        "{% for message in messages %}{% if message.role == 'system' %}"
+        + template
+        + "{% elif message.role == 'user' %}"
         "[INST] {{ message.content }}[/INST]{% else %} {{ message.content }}</s>{% endif %}{% endfor %}"
     )
     family = make_family("mistral", tokenizer, Prompt("p/1", "Judge.", "Text: {text}"))

@@ -52,7 +52,9 @@ def test_a_row_scores_the_same_alone_and_in_a_batch(toys: Toys, name: str) -> No
     family, tree = loaded.family, AnswerTree(MANY, loaded.family)
     seen = images(family, len(TEXTS))
     together = score(loaded.model, family, family.inputs(TEXTS, seen), tree)
-    alone = [score(loaded.model, family, family.inputs([text], [one]), tree) for text, one in zip(TEXTS, seen, strict=True)]
+    alone = [
+        score(loaded.model, family, family.inputs([text], [one]), tree) for text, one in zip(TEXTS, seen, strict=True)
+    ]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
 
 
@@ -87,14 +89,12 @@ def test_a_self_check_passes_in_both_precisions(toys: Toys, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_self_check_finds_answers_in_the_wrong_place(
-    toys: Toys, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_self_check_finds_answers_in_the_wrong_place(toys: Toys, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_toy(toys(name))
     family = loaded.family
     right = family.positions
     monkeypatch.setattr(family, "positions", lambda *args: (right(*args)[0], right(*args)[1] + 40))
-    with pytest.raises(ScorerDisagrees, match="rounding of torch.float32 explains"):
+    with pytest.raises(ScorerDisagrees, match=r"rounding of torch\.float32 explains"):
         self_check(loaded.model, family, TEXTS[:2], images(family, 2), AnswerTree(MANY, family))
 
 
