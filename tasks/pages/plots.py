@@ -1,4 +1,4 @@
-"""Plots as SVG for a page: bars, a histogram, a line over time.
+"""Plots as SVG for a page: bars, a histogram, a line over time, curves over anything else.
 
 Drawn by matplotlib without a screen. Text stays text, colours are the page's own, and equal figures give
 equal bytes.
@@ -98,6 +98,29 @@ def line(title: str, times: Sequence[float], values: Sequence[float], unit: str 
         [[f"{moment:%Y-%m-%d %H:%M:%S}", value] for moment, value in zip(moments, values, strict=True)],
     )
     return Plot(title, _svg(draw, title, 2.6), table)
+
+
+def curves(title: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], along: str, unit: str) -> Plot:
+    """One or two curves over a number, such as a loss over steps; the second one is dashed.
+
+    Args:
+        title: What changes.
+        series: By name the places, ascending, and the value at each.
+        along: What the places count.
+        unit: Of the values.
+    """
+
+    def draw(axes: Axes) -> None:
+        for (name, (places, values)), style in zip(series.items(), (("-", _BAR), ("--", _INK)), strict=False):
+            marker = "o" if len(places) < 2 else None  # a single point is no line
+            axes.plot(places, values, style[0], color=style[1], linewidth=1.6, marker=marker, label=name)
+        if len(series) > 1:
+            axes.legend(frameon=False)
+        axes.set_xlabel(along)
+        _figures_upwards(axes)
+
+    rows = [[name, *point] for name, points in series.items() for point in zip(*points, strict=True)]
+    return Plot(title, _svg(draw, title, 2.6), Table(["curve", along, unit], rows))
 
 
 def _figures_upwards(axes: Axes) -> None:

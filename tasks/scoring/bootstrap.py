@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import exp, log, sqrt
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,13 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def plain(found: Interval) -> dict[str, Any]:
+    """As JSON takes it, with None for what does not exist."""
+    if np.isnan(found.value):
+        return {"value": None, "interval_95": None}
+    return {"value": found.value, "interval_95": [found.low, found.high]}
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Interval, tails
+from tasks.scoring.bootstrap import Groups, Interval, plain, tails
 from tasks.scoring.figures import NAMES, OWN_RULE, SMALLER_IS_BETTER, decided, rule_of
 from tasks.scoring.metrics import Tally
 from tasks.scoring.predictions import Predictions
@@ -90,10 +90,7 @@ class Verdict:
             "outcome": self.outcome,
             "metric": self.metric,
             "minimal_difference": self.minimal,
-            "differences": {
-                name: {"value": each.value, "interval_95": [each.low, each.high]}
-                for name, each in self.differences.items()
-            },
+            "differences": {name: plain(each) for name, each in self.differences.items()},
             "n": self.n,
             "groups": self.groups,
             "only_one": self.only_one,

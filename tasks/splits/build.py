@@ -155,6 +155,32 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
     return Dataset(folder, certificate)
 
 
+def find_version(datasets: Path, dataset: str) -> Path:
+    """The version that is meant: a folder, ``name/version``, or the name of a dataset that has one version.
+
+    Args:
+        datasets: The folder of all datasets.
+        dataset: What the user named.
+
+    Raises:
+        PermanentError: There is none, or there are several; the message lists them.
+    """
+    for folder in (Path(dataset), datasets / dataset):
+        if dataset and (folder / CERTIFICATE).is_file():
+            return folder.absolute()
+    folder = datasets / dataset
+    versions = sorted((path.parent for path in folder.glob(f"*/{CERTIFICATE}")), key=lambda path: path.stat().st_mtime)
+    if dataset and len(versions) == 1:
+        return versions[0].absolute()
+    if dataset and versions:
+        told = ", ".join(f"{dataset}/{version.name}" for version in versions)
+        raise PermanentError(f"{dataset} has {len(versions)} versions. Name one, oldest first: {told}.")
+    names = ", ".join(sorted({path.parent.parent.name for path in datasets.glob(f"*/*/{CERTIFICATE}")})) or "none yet"
+    raise PermanentError(
+        f"There is no dataset {dataset!r}. Give a folder that build-splits made, or a name under {datasets}: {names}."
+    )
+
+
 def version_of(table_sha256: str, parameters: Mapping[str, Any]) -> str:
     """The name of a version: a digest of content, parameters and the code that made it."""
     text = json.dumps([VERSION, table_sha256, parameters], sort_keys=True)

@@ -102,6 +102,20 @@ def move(old: Path, new: Path) -> None:
     flush_folder(new.parent)
 
 
+def point(link: Path, target: Path) -> None:
+    """Let a symbolic link lead to something in its own folder; it leads to the old or to the new one at any time.
+
+    Raises:
+        FileExistsError: Something else than a link has that name.
+    """
+    if link.exists() and not link.is_symlink():
+        raise FileExistsError(f"{link} is no link. Move it away.")
+    aside = link.with_name(f".{link.name}.{socket.gethostname()}.{os.getpid()}-{threading.get_ident()}.part")
+    _remove(aside)
+    os.symlink(target.name, aside)
+    move(aside, link)
+
+
 def flush_folder(folder: Path) -> None:
     """Make renames in this folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -137,7 +151,7 @@ def _lives(process: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
