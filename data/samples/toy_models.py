@@ -68,9 +68,7 @@ _MISTRAL_TEMPLATE = (
 
 def paligemma(folder: Path, seed: int = 0) -> Path:
     """PaliGemma 2: SigLIP before Gemma 2, its prompt seen in both directions."""
-    images = hf.SiglipImageProcessor(size={"height": IMAGE, "width": IMAGE})
-    images.image_seq_length = (IMAGE // PATCH) ** 2
-    processor = hf.PaliGemmaProcessor(images, _gemma_tokenizer())
+    processor = paligemma_processor(IMAGE, PATCH)
     tokenizer = processor.tokenizer
     text = hf.Gemma2Config(
         **_TEXT,
@@ -97,6 +95,13 @@ def paligemma(folder: Path, seed: int = 0) -> Path:
         eos_token_id=tokenizer.eos_token_id,
     )
     return _save(hf.PaliGemmaForConditionalGeneration, config, processor, folder, seed)
+
+
+def paligemma_processor(image: int, patch: int) -> Any:
+    """PaliGemma's processor for square images of this side, with a small vocabulary."""
+    images = hf.SiglipImageProcessor(size={"height": image, "width": image})
+    images.image_seq_length = (image // patch) ** 2
+    return hf.PaliGemmaProcessor(images, _gemma_tokenizer())
 
 
 def qwen2_vl(folder: Path, seed: int = 0) -> Path:

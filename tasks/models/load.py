@@ -205,6 +205,7 @@ def _model(base: Path, config: Any, options: ModelOptions) -> Any:
         base,
         config=config,
         dtype=dtype,
+        attn_implementation=_attention(config),
         device_map={"": options.device},
         use_safetensors=True,
         local_files_only=True,
@@ -218,6 +219,14 @@ def _model(base: Path, config: Any, options: ModelOptions) -> Any:
             f"{base} lacks {len(lost)} weights of a {config.model_type!r}, such as {lost[0]}. Fetch it anew."
         )
     return model
+
+
+def _attention(config: Any) -> str | dict[str, str] | None:
+    """Eager where attention's logits are capped, as in Gemma 2: others leave the cap out or refuse; else the default."""
+    text = config.get_text_config()
+    if not getattr(text, "attn_logit_softcapping", None):
+        return None
+    return "eager" if text is config else {"text_config": "eager", "vision_config": "sdpa"}
 
 
 def _adapted(model: Any, folder: Path) -> Any:

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.models.examples import Example, open_image
+from tasks.models.generate import generate
 from tasks.models.label_sets import LabelSets, UnknownLabel
 from tasks.models.load import Loaded, ModelOptions, load
 from tasks.models.prompts import Prompt
-from tasks.models.tree import AnswerTree, PromptTooLong, check_room, score, self_check
+from tasks.models.tree import AnswerTree, PromptTooLong, score, self_check
 from tasks.pictures.decode import BadImage
 from tasks.storage.errors import PermanentError
 
@@ -99,24 +100,7 @@ class Classifier:
         Raises:
             PromptTooLong: Some prompts do not fit into the model.
         """
-        model, processor = self._model, self._family.processor
-        tokenizer = getattr(processor, "tokenizer", processor)
-        inputs = self._family.inputs(texts, images)
-        check_room(model, inputs["attention_mask"], max_new_tokens)
-        greedy = transformers.GenerationConfig(  # type: ignore[no-untyped-call]
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,  # a model's own default would count the prompt's labels as repeated
-            max_new_tokens=max_new_tokens,
-            eos_token_id=[self._family.eos],
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        with torch.inference_mode():
-            written = model.generate(
-                **{name: value.to(model.device) for name, value in inputs.items()}, generation_config=greedy
-            )
-        new = written[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+        return generate(self._model, self._family, self._family.inputs(texts, images), max_new_tokens)
 
     def parse(self, text: str) -> tuple[str, ...] | None:
         """Read an answer: one JSON array of known labels that is an allowed set, and nothing around it.

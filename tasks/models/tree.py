@@ -51,7 +51,6 @@ class AnswerTree:
 
     Attributes:
         sequences: The tokens of each answer, in the order of the sets, the one that ends it last.
-        membership: ``[S, L]`` of the label sets, for marginals.
 
     Raises:
         PermanentError: Two answers are the same tokens, or a label holds a special token.

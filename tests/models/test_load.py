@@ -42,6 +42,11 @@ def test_four_bits_are_a_switch(toys: Toys, name: str) -> None:
     assert 0 < float((exact - rough).abs().max()) < 2
 
 
+def test_attention_whose_logits_are_capped_is_computed_eagerly(toys: Toys) -> None:
+    capped, other = (load_toy(toys(name)).model.config.get_text_config() for name in ("paligemma", "qwen2_vl"))
+    assert ("eager", "sdpa") == (capped._attn_implementation, other._attn_implementation)
+
+
 def test_a_gpu_that_is_asked_for_must_be_there(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(NoGpu, match="gpu pool, or set device=cpu"):
