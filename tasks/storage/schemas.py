@@ -213,6 +213,21 @@ MEMES = TableSchema("memes/1", pa.schema([*_FILE, *_READING]))
 MEME_READINGS = TableSchema("meme-readings/1", pa.schema([*_FILE, *_READING, *_WHY]))  # a chunk
 MEMES_REJECTED = TableSchema("memes-rejected/1", pa.schema([*_FILE, *_WHY]))
 
+# Rows of a split that a job shows to a model, one row group per chunk.
+EXAMPLES = TableSchema(
+    "examples/1",
+    pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("id", pa.string()),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("image", pa.string(), nullable=False),
+            pa.field("labels", CODES),
+            pa.field("group", pa.string(), nullable=False),
+        ]
+    ),
+)
+
 # What a model answers to the rows of a split. `log_probabilities` stand in the order of the job's label sets, `valid` is
 # the share of all answers that these sets make up, `answer` the likeliest set. In generate mode `generated` is what the
 # model wrote, `answer` what was read from it, null where nothing could be, and there are no probabilities.
@@ -250,6 +265,7 @@ SCHEMAS = {
         MEMES,
         MEME_READINGS,
         MEMES_REJECTED,
+        EXAMPLES,
         PREDICTIONS,
     )
 }
