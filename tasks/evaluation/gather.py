@@ -73,7 +73,7 @@ def gather(
     validation = _read(adapter, TUNED_ON) if TUNED_ON in adapter.jobs else None
     for name, answers in constant_answers(space, _train(adapter, data), found[adapter.name]).items():
         looked = validation and constant_answers(space, _train(adapter, data), validation)[name]
-        models.append(Model(name, "baseline", answers, tune(looked, space.labels, {}), "looks at nothing"))
+        models.append(Model(name, "constant", answers, tune(looked, space.labels, {}), "looks at nothing"))
     return Evaluation(
         adapter.name,
         data.split,

@@ -170,7 +170,7 @@ def subjects_of(
         ]
     if mode == "generate":
         subjects.append(replace(asked, name=f"{adapter.name}, as it writes", role="written", mode="generate"))
-    subjects.append(replace(asked, name=f"{record.base_model}, no adapter", role="base", adapter=None))
+    subjects.append(replace(asked, name=f"{_called(record.base_model)}, no adapter", role="base", adapter=None))
     if previous:
         folder, its = previous
         if answers_of(its, folder.name).plain() != answers_of(record, adapter.name).plain():
@@ -306,6 +306,11 @@ def _plain(row: Example) -> dict[str, Any]:
 
 def _name(split: str) -> str:
     return f"data/{split}-00000-of-00001.parquet"
+
+
+def _called(base_model: str) -> str:
+    """A base model's name: on the hub, or its folder's."""
+    return Path(base_model).name if Path(base_model).is_dir() else base_model
 
 
 def has_words(texts: Sequence[str]) -> bool:

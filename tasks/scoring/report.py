@@ -46,7 +46,7 @@ class Model:
 
     Args:
         name: As tables call it.
-        kind: adapter, previous, base, ablation, written or baseline.
+        kind: adapter, previous, base, ablation, written, baseline, or constant: a baseline that looks at nothing.
         predictions: Of the split that is reported.
         thresholds: Tuned for it on validation.
         note: What a reader has to know of it.
@@ -154,7 +154,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
             **found,
             "rejected": dict(model.predictions.rejected.most_common()),
             **({"unread": _unread(model.predictions)} if model.predictions.posterior is None else {}),
-            **({"valid": _valid(model.predictions)} if model.kind not in ("baseline", "written") else {}),
+            **({"valid": _valid(model.predictions)} if model.kind not in ("baseline", "constant", "written") else {}),
         }
         if model is not adapter:
             ours, theirs = ((each.predictions, each.thresholds) for each in (adapter, model))
@@ -238,7 +238,7 @@ def _sections(figures: Mapping[str, Any], evaluation: Evaluation) -> Iterator[Se
         yield Section(
             "Thresholds",
             f"F1 micro on the {len(evaluation.validation):,} rows of validation, by the one threshold for all labels. The "
-            f"best one, {adapter.thresholds.overall:.3f}, was taken to {evaluation.split} as it was.",
+            f"best one, {adapter.thresholds.overall:.3g}, was taken to {evaluation.split} as it was.",
             [_threshold_plot(evaluation.validation)],
         )
     if evaluation.worst:
@@ -284,7 +284,8 @@ def _all_models(figures: Mapping[str, Any], single: bool) -> Section:
     names = [*names, "auroc"]
     rows = []
     for model, found in figures["models"].items():
-        cells = [_with_ends(found["metrics"].get(name)) for name in names]
+        shown = [name for name in names if name != "auroc" or found["kind"] != "constant"]  # theirs is 0.5 by nature
+        cells = [_with_ends(found["metrics"].get(name)) if name in shown else "" for name in names]
         rows.append([model, *cells, _with_ends(found.get("adapter_is_better_by"), "+.4f"), found["n"], found["note"]])
     for each in figures["published"]:
         published = Published(**each)

@@ -206,7 +206,7 @@ def _differences(
         values = [decided(name, Tally.read(parts[at])) for at, name in enumerate(n for n in OWN_RULE for _ in new)]
         return np.stack(
             [
-                (ours - theirs) * (-1 if name in SMALLER_IS_BETTER else 1)
+                theirs - ours if name in SMALLER_IS_BETTER else ours - theirs
                 for name, ours, theirs in zip(OWN_RULE, values[::2], values[1::2], strict=True)
             ],
             axis=1,

@@ -28,7 +28,7 @@ def test_an_adapter_is_measured_beside_baselines_ablations_its_base_and_what_it_
     walked = walk(toy.data, toy.better, toy.dataset, previous=toy.worse, mode="generate")
     found = figures(walked.report.folder)
     kinds = [model["kind"] for model in found["models"].values()]
-    assert ["adapter", "ablation", "ablation", "written", "base", "previous", *["baseline"] * 5] == kinds
+    assert ["adapter", "ablation", "ablation", "written", "base", "previous", "baseline", *["constant"] * 4] == kinds
     mine = found["models"][toy.better.name]
     assert mine["metrics"]["f1_macro"]["value"] > 0.85  # the labels are its own
     assert mine["metrics"]["auroc"]["value"] > 0.99

@@ -30,7 +30,7 @@ def evaluated(**changed: Any) -> Evaluation:
     models = [
         Model("adapter", "adapter", test, thresholds),
         *(
-            Model(name, "baseline", each, tune(None, test.space.labels, {}))
+            Model(name, "constant", each, tune(None, test.space.labels, {}))
             for name, each in constant_answers(test.space, validation.truth, test).items()
         ),
         Model("adapter, as it writes", "written", written, thresholds),
