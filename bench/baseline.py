@@ -2,10 +2,10 @@
 
     python -m bench.baseline FOLDER [--folds 10] [--seed 0]
 
-FOLDER holds one or more of train.csv, val.csv and test.csv with the columns `text`, `image_path` and `labels`, as the predecessor of
-MMHS150K has them. The rows go through `prepare-mmhs` and `build-splits`, whose groups then make the folds: whoever shares an image
-stands in one fold. Each fold is answered by a classifier trained on the others, with thresholds tuned on the others' answers
-to rows that they had not seen either. So nothing is scored that was looked at, and every row is scored once.
+FOLDER holds one or more of train.csv, val.csv and test.csv with the columns `text`, `image_path` and `labels`, as the
+predecessor wrote them. The rows go through `prepare-mmhs` and `build-splits`, whose groups then make the folds:
+what shares an image stands in one fold. Each fold is answered by a classifier trained on the others, with thresholds tuned
+on the others' answers to rows that they had not seen either. So nothing is scored that was looked at, and every row once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import hashlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from tasks.models.label_sets import LabelSets
 from tasks.scoring.baselines import TextBaseline, constant_answers
 from tasks.scoring.figures import NAMES, OWN_RULE, measure
 from tasks.scoring.predictions import LabelSpace, Predictions
-from tasks.scoring.thresholds import decide, tune
+from tasks.scoring.thresholds import RULES, decide, tune
 from tasks.splits.build import Wanted, build
 
 LABELS = ("racist", "sexist", "homophobe", "religion", "otherhate")
@@ -54,19 +55,17 @@ def unseen(rows: list[Example], fold: NDArray[np.int64], space: LabelSpace) -> P
         posterior[held] = TextBaseline(texts[~held].tolist(), truth[~held], space).posterior(texts[held].tolist())
     groups = tuple(row.group for row in rows)
     ones = np.ones(len(rows))
-    return Predictions(
-        space, np.arange(len(rows)), groups, truth, posterior, posterior.argmax(axis=1), ones, Counter()
-    )
+    return Predictions(space, np.arange(len(rows)), groups, truth, posterior, posterior.argmax(axis=1), ones, Counter())
 
 
 def nested(predictions: Predictions, fold: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Per rule the labels of every row, thresholds tuned on the other folds."""
-    for rule in ("one threshold", "threshold per label", "likeliest set", "likelier than not"):
+    for rule in RULES:
         labels = np.zeros_like(predictions.true_labels)
         for number in range(fold.max() + 1):
             held = fold == number
             thresholds = tune(predictions.at(np.flatnonzero(~held)), predictions.space.labels, {})
-            labels[held] = decide(predictions.at(np.flatnonzero(held)), rule, thresholds)  # type: ignore[arg-type]
+            labels[held] = decide(predictions.at(np.flatnonzero(held)), rule, thresholds)
         yield rule, labels
 
 
@@ -109,9 +108,9 @@ def as_answers(predictions: Predictions, labels: NDArray[np.bool_]) -> Predictio
     return replace(predictions, posterior=None, answer=answer)
 
 
-def show(name: str, found: dict[str, object], note: str) -> None:
+def show(name: str, found: Mapping[str, Any], note: str) -> None:
     """One figure with its interval."""
-    low, high = found["interval_95"]  # type: ignore[misc]
+    low, high = found["interval_95"]
     print(f"{name:38} {found['value']:.4f} ({low:.4f} to {high:.4f})  {note}")
 
 

@@ -1,6 +1,6 @@
 """What the checks find in the published Spanish LLaVA-Instruct, and which injected faults they see.
 
-    python bench/checks.py ../shared/data/llava_instruct_en_es.parquet [--chunks-between 1] [--show seam]
+    python bench/checks.py PATH [--chunks-between 1] [--show seam]
 
 The lexicon is learnt within each chunk of 500 rows, as in production. Figures: docs/decisions.md, 2026-11-20.
 """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
 from tasks.evaluate import (
     Device,
     Metric,
     Mode,
-    evaluating,
+    has_adapter,
+    nothing_to_do,
     one_at_a_time,
     plan_evaluation,
     predict,
@@ -34,7 +37,7 @@ def evaluate_adapter(
     metric: Metric = "f1_micro",
     minimal_difference: float = 0.0,
     restarts: int = 0,
-) -> Path:
+) -> Path | State[Any]:
     """Measure an adapter against baselines and the adapter in use. Press Retry to do only what is missing.
 
     Args:
@@ -53,11 +56,12 @@ def evaluate_adapter(
         restarts: Counted by the automation that starts a crashed run again; leave it 0.
 
     Returns:
-        The report's folder. A pass against the adapter in use moves adapters/current.
+        The report's folder. A pass against the adapter in use moves adapters/current. Skipped where there is none yet.
     """
+    if not has_adapter(adapter):
+        return nothing_to_do(f"There is no {adapter} adapter yet. Run finetune-lora, or name one: adapter=…")
     plan = plan_evaluation(adapter, dataset, split, baseline, images, mode, ablations, chunk_size, device, restarts)
-    with evaluating(plan):
-        predict(plan, restarts)
-        told = report_evaluation(plan, metric, minimal_difference)
+    predict(plan, restarts)
+    told = report_evaluation(plan, metric, minimal_difference)
     promote_adapter(plan, told, promote)
     return told.report.folder

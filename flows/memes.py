@@ -6,8 +6,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.plan import chunk_runner, run_chunks
-from tasks.read_memes import collect_memes, plan_reading, read_chunk, report_memes, working_on
+from tasks.plan import chunk_runner, run_chunks, working_on
+from tasks.read_memes import collect_memes, open_reader, plan_reading, read_chunk, report_memes
 from tasks.storage.schemas import MEME_READINGS
 
 
@@ -42,7 +42,7 @@ def read_memes(
         The table of images that were read; the job's folder while chunks are missing because only some were asked for.
     """
     manifest = plan_reading(folder, labels or {}, reader, languages or ["ru", "en"], chunk_size, images, restarts)
-    with working_on(manifest):
+    with working_on(manifest, open_reader):
         missing = run_chunks(read_chunk, manifest, MEME_READINGS, chunks, force, restarts)
         if missing:
             return manifest.folder

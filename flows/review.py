@@ -8,23 +8,20 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.plan import check_restarts, patient
+from tasks.plan import check_restarts, nothing_to_do, patient
 from tasks.review import (
     To,
     choose_turns,
     find_review,
-    found_by,
-    is_merged,
     left,
     merge_reviews,
-    nothing_to_do,
     pull_responses,
     push_turns,
-    remember_merged,
     report_reviews,
     send_back_broken,
     working_on,
 )
+from tasks.reviews.state import found_by, is_merged, remember_merged
 
 
 @flow(name="push-translations")
@@ -96,10 +93,11 @@ def pull_reviews(
         history = patient(pull_responses)(review, workspace)
         if not history.latest:
             return nothing_to_do("Nobody has answered yet.")
-        found = found_by(review, history)
-        if is_merged(review, found):
-            return left(review)
+        found, leaves = found_by(review), left(review)
+        if is_merged(review, found, leaves.values()):
+            return leaves
         merged = merge_reviews(review, history)
         patient(send_back_broken)(review, workspace, merged)
         report_reviews(review, history, merged)
-        return remember_merged(review, found)
+        remember_merged(review, found, leaves.values())
+        return leaves

@@ -7,15 +7,9 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.llava.segments import Unit
-from tasks.plan import chunk_runner, run_chunks
+from tasks.plan import chunk_runner, run_chunks, working_on
 from tasks.storage.schemas import TRANSLATIONS
-from tasks.translate import (
-    collect_translation,
-    plan_translation,
-    report_translation,
-    translate_chunk,
-    working_on,
-)
+from tasks.translate import asker, collect_translation, plan_translation, report_translation, translate_chunk
 
 
 @flow(name="translate-llava", task_runner=chunk_runner())
@@ -56,7 +50,7 @@ def translate_llava(
     manifest = plan_translation(
         source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts
     )
-    with working_on(manifest):
+    with working_on(manifest, asker):
         missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts)
         if missing:
             return manifest.folder

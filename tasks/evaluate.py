@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,13 +14,15 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
-from tasks.evaluation.plan import Data, Device, Mode, Subject
+from tasks.engines.shared import Shared
+from tasks.evaluation.plan import Data, Device, Held, Mode, Subject
+from tasks.models.examples import Columns
+from tasks.models.label_sets import LabelSets
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, run_chunks, shown
+from tasks.plan import check_restarts, nothing_to_do, run_chunks, shown, working_on
 from tasks.scoring.report import Report
 from tasks.scoring.verdict import Metric, Verdict
 from tasks.settings import Settings
-from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import PREDICTIONS
 
@@ -34,7 +34,8 @@ __all__ = [
     "Device",
     "Metric",
     "Mode",
-    "evaluating",
+    "has_adapter",
+    "nothing_to_do",
     "one_at_a_time",
     "plan_evaluation",
     "predict",
@@ -118,14 +119,29 @@ def plan_evaluation(
 
 
 def predict(plan: Plan, restarts: int) -> None:
-    """Every job, one after the other: what is done is found.
+    """Every job, one after the other: what is done is found, and one model at a time is in memory.
 
     Raises:
         ChunksFailed: Some chunks failed; says which, and what to press.
     """
-    for subject in plan.subjects:
-        for job in subject.jobs.values():
-            run_chunks(predict_chunk, job, PREDICTIONS, None, False, restarts)
+    for _, alike in groupby(plan.subjects, lambda subject: (subject.role == "text", subject.model)):
+        try:
+            for subject in alike:
+                for job in subject.jobs.values():
+                    with working_on(job):
+                        _asked[job.job] = (subject, plan.data)
+                        if job.pending(PREDICTIONS):
+                            open_model(subject, plan.data)
+                        run_chunks(predict_chunk, job, PREDICTIONS, None, False, restarts)
+        finally:
+            _models.close()
+            _fitted.close()
+
+
+@task(task_run_name="open {subject.name}", **LOCAL)
+def open_model(subject: Subject, data: Data) -> None:
+    """Load a model, or train the one of texts: what is wrong with it is said before its first chunk."""
+    _ = _texts(subject, data) if subject.role == "text" else _models(subject.model)
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
@@ -134,10 +150,9 @@ def predict_chunk(chunk: Chunk, manifest: Manifest) -> Path:
     from tasks.evaluation import chunk as chunks
 
     subject, data = _asked[manifest.job]
-    with _opening:
-        if subject.role == "text":
-            return chunks.predict_texts(chunk, manifest, subject, _texts(subject, data))
-        return chunks.predict_chunk(chunk, manifest, subject, data, _model(subject), get_run_logger().warning)
+    if subject.role == "text":
+        return chunks.predict_texts(chunk, manifest, subject, _texts(subject, data))
+    return chunks.predict_chunk(chunk, manifest, subject, data, _models(subject.model), get_run_logger().warning)
 
 
 @task(task_run_name="report", **LOCAL)
@@ -182,54 +197,34 @@ def promote_adapter(plan: Plan, told: Told, asked: bool) -> None:
         )
 
 
-@contextmanager
-def evaluating(plan: Plan) -> Iterator[None]:
-    """Hold the locks of all jobs, and let go of the model at the end."""
-    jobs = {job.job: (job, subject) for subject in plan.subjects for job in subject.jobs.values()}
-    with ExitStack() as stack:
-        for job, _ in jobs.values():
-            stack.enter_context(only_run(job.folder))
-        _asked.update({name: (subject, plan.data) for name, (_, subject) in jobs.items()})
-        try:
-            yield
-        finally:
-            with _opening:
-                _asked.clear()
-                _open.clear()
+def has_adapter(adapter: str) -> bool:
+    """Whether an alias leads anywhere yet; anything else than an alias is looked for by the plan."""
+    from tasks.evaluation.promote import CURRENT, LATEST
+
+    return adapter not in (LATEST, CURRENT) or (DataRoot(Settings().data).adapters / adapter).exists()
 
 
-_opening = threading.Lock()  # one chunk at a time, whatever the runner
-_asked: dict[str, tuple[Subject, Data]] = {}  # who a job asks, and about what
-_open: dict[str, Any] = {}  # one at most: two models together may not fit on the GPU
-
-
-def _model(subject: Subject) -> Classifier:
-    """The subject's model, opened once; what is wrong with it is said once per chunk and not tried again."""
+def _open(held: Held) -> Classifier:
     from tasks.evaluation.chunk import open_model
 
-    record = subject.record
-    name = f"{record.base_digest} {record.digest if subject.adapter else None} {record.prompt.key} {record.label_sets}"
-    if name not in _open:
-        _open.clear()
-        try:
-            _open[name] = open_model(subject)
-        except PermanentError as error:
-            _open[name] = error
-    if isinstance(_open[name], PermanentError):
-        raise _open[name]
-    found: Classifier = _open[name]
-    return found
+    return open_model(held)
+
+
+def _fit(train: Path, columns: Columns, label_sets: LabelSets) -> TextBaseline | None:
+    from tasks.evaluation.chunk import fit_texts
+
+    return fit_texts(train, columns, label_sets)
+
+
+_models = Shared(_open)
+_fitted = Shared(_fit)
 
 
 def _texts(subject: Subject, data: Data) -> TextBaseline | None:
-    from tasks.evaluation.chunk import fit_texts
+    return _fitted(data.path("train"), subject.record.columns, subject.label_sets)
 
-    name = f"texts {data.folder}"
-    if name not in _open:
-        _open.clear()
-        _open[name] = fit_texts(subject, data)
-    found: TextBaseline | None = _open[name]
-    return found
+
+_asked: dict[str, tuple[Subject, Data]] = {}  # who a job of this run asks, and about what
 
 
 def _digest(plan: Plan, metric: Metric, minimal_difference: float) -> str:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import gc
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
 from prefect import Task, get_run_logger, runtime, unmapped
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
+from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
+from tasks.engines.shared import Shared
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 from tasks.storage.schemas import TableSchema
@@ -62,6 +67,20 @@ def check_restarts(restarts: int) -> None:
             f"This job crashed and was started again {MAX_RESTARTS} times. Look at the crashed runs' logs and at the "
             "worker's memory, then run the deployment again: finished chunks are kept."
         )
+
+
+def nothing_to_do(reason: str) -> State[Any]:
+    """End a flow run as Completed, seen as "Skipped" with its reason: a schedule or a trigger came too early."""
+    return Completed(name="Skipped", message=reason)
+
+
+@contextmanager
+def working_on(manifest: Manifest, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
+    """Hold the job's lock, and let go of what its chunks share at the end."""
+    with only_run(manifest.folder), ExitStack() as at_the_end:
+        for each in shared:
+            at_the_end.callback(each.close)
+        yield
 
 
 def run_chunks(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
+from tasks.engines.shared import Shared
 from tasks.memes.collect import Tables
+from tasks.memes.readers import module_of
 from tasks.memes.readers.protocol import Reader
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, shown
@@ -38,7 +37,7 @@ def plan_reading(
 
     check_restarts(restarts)
     name = chosen(reader)
-    opened = open_reader(name, languages)
+    opened = open_reader(name, tuple(languages))
     parameters = {"labels": dict(labels), "reader": name, "languages": list(languages)}
     versions = {"code": VERSION, "reader": opened.name}
     manifest = plan(folder, images, DataRoot(Settings().data).jobs, chunk_size, parameters, versions)
@@ -54,7 +53,7 @@ def read_chunk(chunk: Chunk, manifest: Manifest) -> Path:
     from tasks.memes.chunk import read_images, write_chunk
 
     asked = manifest.parameters
-    reader = open_reader(asked["reader"], asked["languages"])
+    reader = open_reader(asked["reader"], tuple(asked["languages"]))
     rows = read_group(manifest.rows_path, MEME_FILES, chunk.number).to_pylist()
     read = read_images(rows, Path(manifest.source.path), reader)
     path = write_chunk(read, manifest.path(chunk), manifest.job)
@@ -90,21 +89,6 @@ def report_memes(manifest: Manifest, tables: Tables) -> Path:
     return report.html
 
 
-@contextmanager
-def working_on(manifest: Manifest) -> Iterator[None]:
-    """Hold the job's lock, and let go of the readers at the end."""
-    with only_run(manifest.folder):
-        try:
-            yield
-        finally:
-            with _opening:
-                _readers.clear()
-
-
-_opening = threading.Lock()
-_readers: dict[tuple[str, tuple[str, ...]], Reader] = {}
-
-
 def chosen(name: str) -> str:
     """The reader that is meant: ``auto`` is easyocr where its weights are, else hybrid."""
     from tasks.memes.readers import easyocr
@@ -114,12 +98,11 @@ def chosen(name: str) -> str:
     return "easyocr" if easyocr.is_ready(read_options("easyocr", easyocr.Options)) else "hybrid"
 
 
-def open_reader(name: str, languages: Sequence[str]) -> Reader:
-    """The process's one reader of this kind, with its settings from the environment: all chunks in flight share it."""
-    from tasks.memes.readers import module_of
+def _open_reader(name: str, languages: tuple[str, ...]) -> Reader:
+    """A reader with its settings from the environment."""
+    module = module_of(name)
+    reader: Reader = module.open_reader(read_options(name, module.Options), languages)
+    return reader
 
-    module, key = module_of(name), (name, tuple(languages))
-    with _opening:
-        if key not in _readers:
-            _readers[key] = module.open_reader(read_options(name, module.Options), languages)
-        return _readers[key]
+
+open_reader = Shared(_open_reader)

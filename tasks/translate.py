@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
+from tasks.engines.shared import Shared
 from tasks.llava.collect import Tables
 from tasks.llava.segments import Unit
 from tasks.options import LOCAL, REMOTE
@@ -155,33 +153,6 @@ def report_translation(manifest: Manifest, tables: Tables) -> Path:
     return report.html
 
 
-@contextmanager
-def working_on(manifest: Manifest) -> Iterator[None]:
-    """Hold the job's lock, and let go of the translators at the end."""
-    with only_run(manifest.folder):
-        try:
-            yield
-        finally:
-            with _opening:
-                while _askers:
-                    _askers.popitem()[1].close()
-
-
-_opening = threading.Lock()
-_askers: dict[tuple[str, str, str, Path], Asker] = {}
-_journals: dict[Path, Journal] = {}
-
-
-def asker(name: str, source: str, target: str, root: DataRoot) -> Asker:
-    """The process's one asker of a translator: its client, gate and answers under way serve all chunks in flight."""
-    key = (name, source, target, root.path)
-    journal = _journal(root)
-    with _opening:
-        if key not in _askers:
-            _askers[key] = Asker(open_translator(name, source, target), journal, source, target)
-        return _askers[key]
-
-
 def open_translator(name: str, source: str, target: str) -> Translator:
     """Make a translator with its settings from the environment."""
     module = module_of(name)
@@ -189,12 +160,19 @@ def open_translator(name: str, source: str, target: str) -> Translator:
     return translator
 
 
-def _journal(root: DataRoot) -> Journal:
-    path = root.journal / "answers.sqlite"
-    with _opening:
-        if path not in _journals:
-            _journals[path] = Journal(path)
-        return _journals[path]
+def _open_journal(root: DataRoot) -> Journal:
+    return Journal(root.journal / "answers.sqlite")
+
+
+_journal = Shared(_open_journal)
+
+
+def _open_asker(name: str, source: str, target: str, root: DataRoot) -> Asker:
+    return Asker(open_translator(name, source, target), _journal(root), source, target)
+
+
+# A translator's client, gate and answers under way serve all chunks in flight.
+asker = Shared(_open_asker, close=Asker.close)
 
 
 @lru_cache(maxsize=2)

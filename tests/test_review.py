@@ -17,10 +17,11 @@ import flows.review
 import tasks.review
 from tasks.llava.corrections import Correction, read_corrections
 from tasks.plan import patient, shown
-from tasks.review import Review, find_review
+from tasks.review import find_review
 from tasks.reviews.images import Images
 from tasks.reviews.pack import Pack
 from tasks.reviews.records import Pushed, Response, ReviewTurn
+from tasks.reviews.state import Review
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import RESPONSES, REVIEWED

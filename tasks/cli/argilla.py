@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import time
 from collections.abc import Sequence
 
 from tasks.cli.local_argilla import PORT, LocalArgilla, LogIn, last_port
-from tasks.cli.serve import interrupt, say
+from tasks.cli.serve import say, until_interrupted
 from tasks.cli.terminal import table
 from tasks.settings import Settings
 
@@ -26,7 +25,7 @@ examples:
 
 The first start makes up passwords and keys and prints them; later they stand in argilla/users.json of the data root.
 
-exit codes: 0 done; 2 it cannot be started: not installed, or the port is taken; 130 Ctrl-C
+exit codes: 0 done; 2 it cannot be started: not installed, or the port is taken; 130 Ctrl-C while it starts
 """
 
 
@@ -69,8 +68,12 @@ def _foreground(local: LocalArgilla, reviewers: Sequence[str]) -> int:
         _tell(local, local.ensure(reviewers))
         say(f"It runs in the background already. Argilla: {local.url}   end it: trasvase argilla --stop")
         return 0
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
+
+    def end() -> None:
+        if ended := local.stop():
+            say(f"Ended {', '.join(ended)}.")
+
+    with until_interrupted(end):
         _tell(local, local.ensure(reviewers))
         say(f"Argilla: {local.url}   log: {local.server.log}   Ctrl-C ends it")
         while local.server.pid_file.exists():  # what dies leaves its pid file, what is ended does not
@@ -78,13 +81,6 @@ def _foreground(local: LocalArgilla, reviewers: Sequence[str]) -> int:
                 local.ensure()
             time.sleep(0.5)
         say("Ended by another command.")
-    except KeyboardInterrupt:
-        say("")
-    finally:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        if ended := local.stop():
-            say(f"Ended {', '.join(ended)}.")
     return 0
 
 

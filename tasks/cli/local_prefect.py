@@ -87,7 +87,9 @@ class Child:
             written = json.loads(self.pid_file.read_text("utf-8"))
             process = psutil.Process(written["pid"])
             same = abs(process.create_time() - written["started"]) < 1
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            # A killed leader is a zombie at once; while its threads end, they hold its port.
+            ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+            return process if same and not ended else None
         except (FileNotFoundError, psutil.NoSuchProcess):
             return None
 

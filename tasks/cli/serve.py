@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,7 +36,7 @@ examples:
 
 --run also follows the runs that this one sets off, such as push-translations after translate-llava.
 
-exit codes: 0 done; 1 a run did not complete; 2 server or worker cannot be started; 130 Ctrl-C
+exit codes: 0 done; 1 a run did not complete; 2 server or worker cannot be started; 130 Ctrl-C during --run
 """
 
 
@@ -206,10 +207,14 @@ def _as_text(line: dict[str, Any]) -> str:
 def _foreground(local: LocalPrefect, pools: Sequence[str]) -> int:
     """Keep server and workers, started anew when they die, until Ctrl-C or SIGTERM; then end ours."""
     before = {child.name for child in local.children() if child.process()}
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        ours = local.ensure(pools)
-        if not ours:
+
+    def end_ours() -> None:
+        if ours := [child for child in local.children() if child.process() and child.name not in before]:
+            say(f"Ending {', '.join(child.name for child in ours)} ...")
+            local.stop(ours)
+
+    with until_interrupted(end_ours):
+        if not local.ensure(pools):
             say(f"Server and worker run in the background already. UI: {local.address}   end them: make stop")
             return 0
         say(f"UI: {local.address}   logs: {local.folder}   Ctrl-C ends it")
@@ -218,19 +223,24 @@ def _foreground(local: LocalPrefect, pools: Sequence[str]) -> int:
                 local.ensure(pools)
             time.sleep(0.5)
         say("Ended by another command.")
+    return 0
+
+
+@contextmanager
+def until_interrupted(end: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C or SIGTERM end the block without an error; however it ends, `end` comes last and is not interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
     except KeyboardInterrupt:
         say("")
     finally:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
-        if ours := [child for child in local.children() if child.process() and child.name not in before]:
-            say(f"Ending {', '.join(child.name for child in ours)} ...")
-            local.stop(ours)
-    return 0
+        end()
 
 
-def interrupt(*_: object) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C."""
+def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 

@@ -9,7 +9,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -427,13 +427,26 @@ def _tables(provenance: Path) -> Iterator[Check]:
     if written.get("kind") == memes.KIND:
         yield from _meme_tables(provenance, written)
         return
-    table, rejected, text = (provenance.with_name(name) for name in written["files"])
-    yield _hashes(provenance, [table, rejected, text])
-    held, refused = Held(), Held()
-    yield from _rows(table, [table], LLAVA, held)
-    yield from _rows(rejected, [rejected], LLAVA_REJECTED, refused)
+    held, refused = yield from _both(provenance, written, _rows, LLAVA, LLAVA_REJECTED)
     yield _counts(provenance, written["counts"], held, refused)
+    table, _, text = (provenance.with_name(name) for name in written["files"])
     yield _json(text, table)
+
+
+def _both(
+    provenance: Path,
+    written: Mapping[str, Any],
+    look: Callable[[Path, Sequence[Path], TableSchema, Held], Iterator[Check]],
+    delivered: TableSchema,
+    rejected: TableSchema,
+) -> Generator[Check, None, tuple[Held, Held]]:
+    """The hashes of all files, the table, and its rejected rows; what the two hold."""
+    table, aside, *_ = files = [provenance.with_name(name) for name in written["files"]]
+    yield _hashes(provenance, files)
+    held, refused = Held(), Held()
+    yield from look(table, [table], delivered, held)
+    yield from look(aside, [aside], rejected, refused)
+    return held, refused
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:
@@ -490,15 +503,12 @@ def _each_once(provenance: Path, counts: Mapping[str, Any], held: Held, refused:
 
 def _prepared(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
     """A prepared data set: a table, its rejected rows, and labels that follow from the votes."""
-    table, rejected = (provenance.with_name(name) for name in written["files"])
-    yield _hashes(provenance, [table, rejected])
-    held, refused = Held(), Held()
-    yield from _rows(table, [table], MMHS, held)
-    yield from _rows(rejected, [rejected], MMHS_REJECTED, refused)
+    held, refused = yield from _both(provenance, written, _rows, MMHS, MMHS_REJECTED)
     check = _each_once(provenance, written["counts"], held, refused)
     if written["counts"]["delivered"] != len(held.rows):
         check.find("delivered", f"{written['counts']['delivered']} written down, {len(held.rows)} in the table")
     yield check
+    table = provenance.with_name(next(iter(written["files"])))
     check = Check(table, f"labels are known and follow from the votes (votes={written['parameters']['votes']})")
     try:
         for item in _items([table], MMHS):
@@ -653,11 +663,7 @@ def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, s
 
 
 def _meme_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
-    table, rejected = (provenance.with_name(name) for name in written["files"])
-    yield _hashes(provenance, [table, rejected])
-    held, refused = Held(), Held()
-    yield from _memes(table, [table], MEMES, held)
-    yield from _memes(rejected, [rejected], MEMES_REJECTED, refused)
+    held, refused = yield from _both(provenance, written, _memes, MEMES, MEMES_REJECTED)
     yield _counts(provenance, written["counts"], held, refused)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.chunks.manifest import Chunk, Manifest
-from tasks.evaluation.plan import Data, Subject, has_words
-from tasks.models.examples import Example, read_examples
+from tasks.evaluation.plan import Data, Held, Subject, has_words
+from tasks.models.examples import Columns, Example, read_examples
 from tasks.models.label_sets import LabelSets
 from tasks.scoring.baselines import TextBaseline
 from tasks.scoring.predictions import LabelSpace
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 BATCH = 32  # rows at once; a GPU without room for them gets half
 
 
-def open_model(subject: Subject) -> Classifier:
-    """Load a subject's model.
+def open_model(held: Held) -> Classifier:
+    """Load a model.
 
     Raises:
         PermanentError: There is no GPU, or the model or the adapter is not taken.
@@ -33,17 +33,16 @@ def open_model(subject: Subject) -> Classifier:
     from tasks.models.load import ModelOptions
     from tasks.models.predict import open_classifier
 
-    record = subject.record
     options = ModelOptions(
-        base_model=record.base_model,
-        adapter=subject.adapter,
-        dtype=record.dtype,  # type: ignore[arg-type]  # as it was trained
-        load_in_4bit=record.load_in_4bit,
-        device=subject.device,
-        min_pixels=record.min_pixels,
-        max_pixels=record.max_pixels,
+        base_model=held.base_model,
+        adapter=held.adapter,
+        dtype=held.dtype,  # type: ignore[arg-type]  # as the record has it
+        load_in_4bit=held.load_in_4bit,
+        device=held.device,
+        min_pixels=held.min_pixels,
+        max_pixels=held.max_pixels,
     )
-    return open_classifier(options, subject.label_sets, record.prompt, BATCH)
+    return open_classifier(options, held.label_sets, held.prompt, BATCH)
 
 
 def predict_chunk(
@@ -57,10 +56,9 @@ def predict_chunk(
     return _write(predict_rows(rows, images, model, subject.mode, subject.look_at, warn), manifest, chunk)
 
 
-def fit_texts(subject: Subject, data: Data) -> TextBaseline | None:
-    """Train the classifier of texts on the train split; None where that has nothing to learn from."""
-    label_sets = subject.label_sets
-    rows = [row for row in read_examples(data.path("train"), subject.record.columns) if row.labels is not None]
+def fit_texts(train: Path, columns: Columns, label_sets: LabelSets) -> TextBaseline | None:
+    """Train the classifier of texts on a train split; None where that has nothing to learn from."""
+    rows = [row for row in read_examples(train, columns) if row.labels is not None]
     texts = [row.text for row in rows]
     if not has_words(texts):
         return None

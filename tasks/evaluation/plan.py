@@ -31,6 +31,7 @@ from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
 from tasks.models.adapter import AdapterRecord
 from tasks.models.examples import Columns, Example, read_examples
 from tasks.models.label_sets import LabelSets, UnknownLabel
+from tasks.models.prompts import Prompt
 from tasks.scoring import baselines
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256
@@ -80,6 +81,20 @@ class Data(NamedTuple):
         return _name(split) in self.certificate["files"]
 
 
+class Held(NamedTuple):
+    """A model in memory: weights, how they are held, and what it is asked."""
+
+    base_model: str
+    adapter: Path | None
+    dtype: str
+    load_in_4bit: bool
+    device: Device
+    min_pixels: int | None
+    max_pixels: int | None
+    label_sets: LabelSets
+    prompt: Prompt
+
+
 @dataclass(frozen=True)
 class Subject:
     """One model, asked in one way.
@@ -108,6 +123,22 @@ class Subject:
     def label_sets(self) -> LabelSets:
         """The allowed answers."""
         return answers_of(self.record, self.name)
+
+    @property
+    def model(self) -> Held:
+        """What has to be in memory for it; equal for all that ask the same model."""
+        record = self.record
+        return Held(
+            record.base_model,
+            self.adapter,
+            record.dtype,
+            record.load_in_4bit,
+            self.device,
+            record.min_pixels,
+            record.max_pixels,
+            self.label_sets,
+            record.prompt,
+        )
 
 
 def answers_of(record: AdapterRecord, name: str) -> LabelSets:

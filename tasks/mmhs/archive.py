@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NoReturn, Self
 
 from tasks.storage.errors import PermanentError
 
@@ -89,8 +89,8 @@ class Archive:
             return io.BufferedReader(_Limited(self._zip.open(whole), self._members[whole], f"{self.path}: {whole}"))
         except (KeyError, FileNotFoundError) as error:
             raise BadArchive(f"{self.path} has no member {whole}. Download it again.") from error
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise BadArchive(f"{self.path}: {whole} cannot be read ({error}). Download it again.") from error
+        except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+            raise _unreadable(f"{self.path}: {whole}", error) from error
 
     def text(self, name: str) -> io.TextIOWrapper:
         """Open a member as UTF-8; a byte that is not becomes half a surrogate, and costs its own row."""
@@ -110,7 +110,7 @@ class _Limited(io.RawIOBase):
         try:
             content = self._file.read(len(buffer))
         except Exception as error:  # zlib.error, BadZipFile, EOFError: whatever it is, the member is not whole
-            raise BadArchive(f"{self._name} is damaged ({error}). Download it again.") from error
+            raise _unreadable(self._name, error) from error
         self._left -= len(content)
         if self._left < 0:
             raise BadArchive(f"{self._name} is longer than the archive says: refused as a bomb.")
@@ -122,9 +122,28 @@ class _Limited(io.RawIOBase):
         super().close()
 
 
+def _unreadable(what: str, error: Exception) -> BadArchive:
+    """What cannot be read, with the next step by its cause."""
+    if isinstance(error, PermissionError):
+        return BadArchive(f"{what} may not be read ({error.strerror}). Let the user that the worker runs as read it.")
+    if isinstance(error, OSError):
+        return BadArchive(
+            f"{what} cannot be read ({error}). Look after the disk that it is on, then run the flow again."
+        )
+    if isinstance(error, RuntimeError):  # NotImplementedError too: a way of packing that this Python does not know
+        return BadArchive(
+            f"{what} cannot be unpacked ({error}). Pack it anew with Deflate, or give the unpacked folder."
+        )
+    return BadArchive(f"{what} is damaged ({error}). Download it again.")
+
+
 def _walk(folder: Path) -> Iterator[str]:
     """Every file below a folder by its name; links are refused."""
-    for place, folders, files in os.walk(folder):
+
+    def refuse(error: OSError) -> NoReturn:  # else a folder that may not be listed would be an empty one
+        raise _unreadable(str(error.filename), error) from error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
         for name in (*folders, *files):
             if os.path.islink(os.path.join(place, name)):  # noqa: PTH114, PTH118  # 150,000 Path objects cost seconds
                 raise BadArchive(
@@ -136,15 +155,20 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK" or path.suffix.lower() == ".zip"
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK" or path.suffix.lower() == ".zip"
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except zipfile.BadZipFile as error:
         raise BadArchive(f"{path} is no whole zip ({error}). Download it again.") from error
+    except (OSError, RuntimeError) as error:
+        raise _unreadable(str(path), error) from error
 
 
 def _checked(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:

@@ -6,23 +6,21 @@ What is normalised is said in ``changes``; what would have to be guessed is refu
     cat.png, transparent               ->  on white,       changes ["transparency"]
     funny.gif, animated                ->  BadImage("animated", …)
 
-Pillow decodes, and only the formats listed here: what a file is, its first bytes say, never its ending.
+Which formats are taken stands in ``tasks/pictures/formats.py``.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tasks.pictures.formats import FORMATS, UNREADABLE, on_white
 from tasks.storage.errors import PermanentError
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # no format that runs a program (EPS), none that is a container (TIFF)
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
 
@@ -36,19 +34,6 @@ REASONS = {
     "too-small": "the image is too small to show anything",
     "unknown-format": "the file is none of the image formats that are taken",
 }
-
-# What Pillow raises on files that are cut off, damaged or hostile.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-)
 
 _PDF_WITHIN = 1024  # where readers of PDF look for its beginning
 _ZIP_END, _ZIP_END_BYTES, _ZIP_COMMENT = b"PK\x05\x06", 22, 65_535
@@ -69,7 +54,7 @@ class Picture:
 
     Args:
         image: RGB, upright.
-        format: What the file is: one of ``FORMATS``.
+        format: What the file is: one of ``tasks.pictures.formats.FORMATS``.
         changes: What was normalised: 16-bit, cmyk, first-frame, rotated, transparency.
     """
 
@@ -92,7 +77,7 @@ def open_picture(content: bytes) -> Picture:
         raise BadImage("unknown-format", f"is none of {', '.join(FORMATS)}. Convert it, or take it away.") from None
     except Image.DecompressionBombError:
         raise _too_many() from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(error) from error
     with image:
         changes = _check(image, content)
@@ -104,7 +89,7 @@ def open_picture(content: bytes) -> Picture:
             return Picture(_rgb(upright, changes), _format(image), tuple(sorted(changes)))
         except Image.DecompressionBombError:
             raise _too_many() from None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _damaged(error) from error
 
 
@@ -140,7 +125,7 @@ def _check(image: Image.Image, content: bytes) -> list[str]:
         raise BadImage("polyglot", f"is {image.format} and {other} in one file. Save it anew as an image alone.")
     try:
         several = bool(getattr(image, "is_animated", False))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(error) from error
     if several and image.format != "MPO":
         raise BadImage("animated", "is animated. Save the frame that is meant as an image of its own.")
@@ -163,7 +148,7 @@ def _rgb(image: Image.Image, changes: list[str]) -> Image.Image:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         changes.append("transparency")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = on_white(image)
     if image.mode == "CMYK":
         changes.append("cmyk")
     return image.convert("RGB")

@@ -13,33 +13,19 @@ from __future__ import annotations
 
 import base64
 import io
-import struct
-import zlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from PIL import Image, ImageOps
 
+from tasks.pictures.formats import FORMATS, UNREADABLE, on_white
 from tasks.storage.errors import PermanentError
 
 SIDE = 512  # pixels of a thumbnail's longer side; as a JPEG at most some 400 KB, Argilla takes 5,000,000 characters
 MAX_ADDRESS = 2_038  # characters of an address that Argilla takes
 
 _QUALITY = 85
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no format that runs a program (EPS)
-# What Pillow raises on files that are cut off, damaged or hostile.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_FORMATS = (*FORMATS, "TIFF")  # of a container, its first page is shown
 
 
 class Images:
@@ -78,7 +64,7 @@ class Images:
             return _thumbnail(self._folder / name) if self._folder else self._address(name)
         except FileNotFoundError:
             self.problems[name] = "is not there"
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self.problems[name] = f"{error or type(error).__name__}"
         return None
 
@@ -98,7 +84,7 @@ def _thumbnail(path: Path) -> str:
         image.thumbnail((SIDE, SIDE))
         upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
-        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
+        upright = on_white(upright)
     file = io.BytesIO()
     upright.convert("RGB").save(file, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -211,6 +211,31 @@ def settle(
     return Merged(tuple(settled), tuple(left), tuple(broken), tuple(stale), tuple(counted))
 
 
+def settle_table(
+    table: Path,
+    responses: Collection[Response],
+    verify: Callable[[str, str], Sequence[str]],
+    reasons: Mapping[str, str],
+    translator: str,
+) -> Merged:
+    """Settle every turn of a table that was answered, as ``settle`` does.
+
+    Args:
+        table: The table of schema ``LLAVA``.
+        responses: Each answer in its newest version.
+        verify: Codes of what a text breaks, from the original and the text; none where it may stand.
+        reasons: What the codes mean, in words for reviewers.
+        translator: Name of the one that stands for the memory.
+
+    Raises:
+        TornFile: The table is damaged.
+        ForeignTable: It is another table.
+    """
+    answered = {response.row for response in responses}
+    remembered = read_remembered(table, answered, translator)
+    return settle(read_turns(table, answered), responses, verify, reasons, remembered)
+
+
 def settle_shown(responses: Iterable[Response], verify: Callable[[str, str], Sequence[str]]) -> list[Settled]:
     """What people settled for every pair of texts that they were shown, whether the table still holds it or not.
 

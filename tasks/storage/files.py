@@ -17,7 +17,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,22 +35,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         DiskFull: No room; the old file, if any, is untouched.
         NotWritable: The folder does not let us write.
     """
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        with open(aside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        flush_folder(path.parent)
-    except OSError as error:
-        _remove(aside)
-        raise disk_error(error, path) from error
-    except BaseException:
-        _remove(aside)
-        raise
+    with _aside(path) as aside, open(aside, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -67,26 +55,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
         DiskFull: No room; nothing is left behind.
         NotWritable: The folder above does not let us write.
     """
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+    with _aside(path) as aside:
         aside.mkdir()
         yield aside
         for folder in (aside, *(inner for inner in aside.rglob("*") if inner.is_dir())):
             flush_folder(folder)
         if path.exists():  # an empty folder would be replaced
             raise FileExistsError(f"{path} is there already, and is never overwritten.")
-        move(aside, path)
-    except FileExistsError:
-        _remove(aside)
-        raise
-    except OSError as error:
-        _remove(aside)
-        raise disk_error(error, path) from error
-    except BaseException:
-        _remove(aside)
-        raise
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -131,6 +106,27 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A name beside ``path``: what the block makes there is renamed into place, or is gone after an error.
+
+    Raises:
+        DiskFull: No room.
+        NotWritable: The folder does not let us write.
+    """
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        yield aside
+        move(aside, path)
+    except BaseException as error:
+        _remove(aside)
+        if isinstance(error, OSError) and (told := disk_error(error, path)) is not error:
+            raise told from error
+        raise
+
+
 def _sweep(path: Path) -> None:
     """Remove what processes of this host left half-written of this file before they died."""
     start = f".{path.name}.{socket.gethostname()}."
@@ -154,4 +150,5 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):  # a file where a folder should be: nothing was made
+            path.unlink()

@@ -1,27 +1,8 @@
-"""Translators: one file each. The file's name is what users type."""
+"""Translators: one file each, with ``Options`` and ``open_translator``. The file's name is what users type."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from types import ModuleType
+from tasks.engines.by_name import Engines
 
-from tasks.storage.errors import PermanentError
-
-_NOT_TRANSLATORS = {"protocol", "packing"}
-
-
-def names() -> list[str]:
-    """The translators that there are, by name."""
-    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - _NOT_TRANSLATORS)
-
-
-def module_of(name: str) -> ModuleType:
-    """The module of a translator: it has ``Options`` and ``open_translator``.
-
-    Raises:
-        PermanentError: There is no such translator.
-    """
-    if name not in names():
-        raise PermanentError(f"There is no translator {name!r}. Choose from: {', '.join(names())}.")
-    return importlib.import_module(f"{__name__}.{name}")
+_ENGINES = Engines(__name__, __path__, "translator", others={"protocol", "packing"})
+names, module_of = _ENGINES.names, _ENGINES.module_of

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -27,6 +28,7 @@ from tasks.translators.protocol import Limits
 
 VERSION = "4.0.2"
 GOOGLE = "https://translate.googleapis.com"
+_TO_QUOTE = re.compile(rb"[^A-Za-z0-9_.~ -]")
 
 
 class Options(BaseModel):
@@ -132,6 +134,7 @@ class Google:
                 self._judge,
                 headers=library.client.headers,
                 timeout=httpx.Timeout(self._options.timeout_seconds, connect=5),
+                verify=httpx.create_ssl_context(),  # once: it takes 0.1 s
                 http2=self._options.url is None,
             )
             self._library = library
@@ -182,6 +185,10 @@ def align(texts: Sequence[str], segments: Sequence[Sequence[Any]]) -> list[str]:
         return [_one_line("".join(part[0] for part in parts))]
     answers, at = [], 0
     for text in texts:
+        if text and at < len(parts) and parts[at][1].rstrip() == text:  # nearly always
+            answers.append(_one_line(parts[at][0]))
+            at += 1
+            continue
         wanted, echoed, translated = "".join(text.split()), "", ""
         while len(echoed) < len(wanted):
             if at == len(parts):
@@ -199,7 +206,8 @@ def align(texts: Sequence[str], segments: Sequence[Sequence[Any]]) -> list[str]:
 
 def _one_line(translated: str) -> str:
     """A text is one line; a line break that the service put into it is a space."""
-    return " ".join(line.strip() for line in translated.split("\n")).strip()
+    translated = translated.strip()
+    return " ".join(line.strip() for line in translated.split("\n")) if "\n" in translated else translated
 
 
 def _seconds(header: str | None) -> float | None:
@@ -208,18 +216,41 @@ def _seconds(header: str | None) -> float | None:
 
 
 class _Client:
-    """What googletrans asks of httpx, with the query past its URL class, which reads it character by character."""
+    """What googletrans asks of httpx, with two of its costs left out.
 
-    def __init__(self, base: str, judge: Callable[[httpx.Response], Awaitable[None]], **options: Any) -> None:
+    The query goes past its URL class, which reads it character by character. And as a connection pool looks at all its
+    connections before and after each request, a request over HTTP/1.1 has a client to itself, so a pool of one.
+    """
+
+    def __init__(
+        self, base: str, judge: Callable[[httpx.Response], Awaitable[None]], *, http2: bool, **options: Any
+    ) -> None:
         self._base = httpx.URL(base)
-        self._http = httpx.AsyncClient(event_hooks={"response": [judge]}, **options)
+        self._http2 = http2  # where one connection carries all requests
+        self._options = {"event_hooks": {"response": [judge]}, "http2": http2, **options}
+        self._free: list[httpx.AsyncClient] = []
 
     async def get(self, url: str, params: Mapping[str, Any]) -> httpx.Response:
         """Send a request for the path of ``url`` to the base URL."""
         path = self._base.path.rstrip("/") + urlsplit(url).path
         # One more word from httpx: https://www.python-httpx.org/advanced/extensions/#target
-        target = f"{path}?{urlencode(params, doseq=True)}".encode()
-        return await self._http.get(self._base, extensions={"target": target})
+        target = f"{path}?{urlencode(params, doseq=True, quote_via=_quote)}".encode()
+        http = self._free.pop() if self._free else httpx.AsyncClient(**self._options)
+        if self._http2:
+            self._free.append(http)
+        try:
+            return await http.get(self._base, extensions={"target": target})
+        finally:
+            if not self._http2:
+                self._free.append(http)
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        for http in self._free:
+            await http.aclose()
+
+
+def _quote(text: str | bytes, *_: object) -> str:
+    """What ``quote_plus(text)`` says, 3 times as fast on a pack: only what has to change is looked at."""
+    data = text.encode() if isinstance(text, str) else text
+    quoted = _TO_QUOTE.sub(lambda found: b"%%%02X" % ord(found[0]), data)
+    return quoted.replace(b" ", b"+").decode()

@@ -334,6 +334,8 @@ def loaded(folder: Path, load: Callable[[], Result]) -> Result:
 def package(name: str) -> Any:
     """A heavy package, imported when it is needed."""
     try:
+        if name == "transformers":
+            importlib.import_module("tasks.models.torchvision").let_torchvision_load()
         return importlib.import_module(name)
     except ImportError as error:
         raise PermanentError(f"The neural translator needs {name} ({error}): pip install 'trasvase[neural]'") from error

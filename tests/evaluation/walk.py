@@ -49,10 +49,10 @@ def walk(
         for job in subject.jobs.values():
             for chunk in job.pending(PREDICTIONS):
                 if subject.role == "text":
-                    model = model or chunks.fit_texts(subject, asked)
+                    model = model or chunks.fit_texts(asked.path("train"), subject.record.columns, subject.label_sets)
                     chunks.predict_texts(chunk, job, subject, model)
                 else:
-                    model = model or chunks.open_model(subject)
+                    model = model or chunks.open_model(subject.model)
                     chunks.predict_chunk(chunk, job, subject, asked, model, lambda _: None)
                 told(subject, chunk.name)
     folder = data / "reports" / f"evaluate-{adapter.name}"

@@ -55,6 +55,12 @@ def promotions(toy: Made) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def test_a_schedule_that_comes_too_early_is_skipped(local: LocalPrefect) -> None:
+    run = local.run(DEPLOYMENT)
+    state = local.wait(run, "COMPLETED")
+    assert ("Skipped", "There is no latest adapter yet.") == (state["name"], state["message"].split(" Run ")[0])
+
+
 def test_retry_does_only_what_is_missing(local: LocalPrefect, toy: Made) -> None:
     first = local.run(DEPLOYMENT, adapter=toy.worse.name, baseline="current", **ASKED)
     local.wait(first, "COMPLETED", seconds=300)

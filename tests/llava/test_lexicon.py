@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,8 @@ def test_the_lexicon_does_not_depend_on_the_process() -> None:
 
 def test_words_are_distinct_and_lower_case() -> None:
     assert {"the", "bus", "autobús"} == words("The bus, the BUS is an autobús")
+
+
+def test_every_character_parts_words_or_belongs_to_them_as_in_a_pattern() -> None:
+    texts = [f"Abc{chr(code)}def g{chr(code)}h" for code in range(0x2100)]
+    assert [set(re.findall(r"\w{3,}", text.lower())) for text in texts] == [words(text) for text in texts]

@@ -13,7 +13,6 @@ from tasks.llava.report import REJECTIONS, Report, write_report
 from tasks.llava.source import REASONS
 from tasks.llava.verify import HARD
 from tasks.remote.journal import Call
-from tasks.stats.intervals import wilson
 from tasks.storage.root import DataRoot
 from tests.cli.small_job import make_tables
 
@@ -102,17 +101,3 @@ def test_without_requests_and_with_a_memory_it_says_so(made: tuple[Any, Tables, 
 
 def test_every_reason_is_explained() -> None:
     assert REASONS.keys() | HARD.keys() | {"refused", "unanswered"} == REJECTIONS.keys()
-
-
-@pytest.mark.parametrize(
-    ("hits", "n", "low", "high"),
-    [
-        (0, 10, 0.0, 0.2775),
-        (5, 10, 0.2366, 0.7634),
-        (10, 10, 0.7225, 1.0),
-        (0, 0, 0.0, 1.0),
-        (47, 109, 0.3422, 0.5250),
-    ],
-)
-def test_the_interval_is_wilsons(hits: int, n: int, low: float, high: float) -> None:
-    assert wilson(hits, n) == pytest.approx((low, high), abs=1e-4)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import zipfile
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -97,6 +100,72 @@ def test_a_member_that_is_damaged_is_named_when_it_is_read(tmp_path: Path) -> No
     path.write_bytes(content)
     with Archive(path) as archive, pytest.raises(BadArchive, match=r"a\.zip: a\.json is damaged .*Download it again\."):
         archive.open("a.json").read()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            "may not be read (Permission denied). Let the user that the worker runs as read it.",
+        ),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            "cannot be read ([Errno 5] Input/output error). Look after the disk that it is on, then run the flow again.",
+        ),
+    ],
+)
+def test_what_the_system_does_not_let_us_read_is_not_to_be_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    folder = as_folder(tmp_path / "folder", {"a.json": b"{}"})
+    zipped = as_zip(tmp_path / "z.zip", {"a.json": b"{}"})
+    with Archive(folder) as opened, Archive(zipped) as packed, monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        patched.setattr(zipfile.ZipFile, "open", refuse)
+        for archive, path in ((opened, folder), (packed, zipped)):
+            with pytest.raises(BadArchive) as refused:
+                archive.open("a.json")
+            assert f"{path}: a.json {told}" == str(refused.value)
+        assert f"{zipped} {told}" == _refusal(zipped)
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    assert f"{zipped} {told}" == _refusal(zipped)
+
+
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = as_folder(tmp_path / "folder", {"a.json": b"{}", "img_resized/1.jpg": b""})
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "img_resized":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        told = _refusal(folder)
+    inner = folder / "img_resized"
+    assert f"{inner} may not be read (Permission denied). Let the user that the worker runs as read it." == told
+
+
+def test_a_member_packed_in_a_way_that_is_not_known_is_to_be_packed_anew(tmp_path: Path) -> None:
+    path = as_zip(tmp_path / "a.zip", {"a.json": b"{}"})
+    content = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = content.index(signature) + place
+        content[at : at + 2] = (9).to_bytes(2, "little")  # Deflate64, as Windows packs what is large
+    path.write_bytes(content)
+    with Archive(path) as archive, pytest.raises(BadArchive) as refused:
+        archive.open("a.json")
+    assert (
+        f"{path}: a.json cannot be unpacked (That compression method is not supported). Pack it anew with Deflate, or give "
+        "the unpacked folder."
+    ) == str(refused.value)
 
 
 def test_a_folder_and_a_zip_hold_the_same_names(tmp_path: Path) -> None:

@@ -34,9 +34,14 @@ def rows_of_turns(
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
         (0, 0, 0.0, 1.0),
+        # Worked out by the formula.
+        (0, 10, 0.0, 0.2775),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+        (47, 109, 0.3422, 0.5250),
     ],
 )
-def test_a_share_has_the_published_interval(hits: int, n: int, low: float, high: float) -> None:
+def test_the_interval_of_a_share_is_wilsons(hits: int, n: int, low: float, high: float) -> None:
     assert pytest.approx((low, high), abs=1e-4) == wilson(hits, n)
 
 

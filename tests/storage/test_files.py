@@ -85,6 +85,18 @@ def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
 
 
+def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "tables", b"")
+
+    with pytest.raises(NotWritable) as error:
+        write_bytes(tmp_path / "tables" / "inner" / "file", b"content")
+
+    assert str(error.value) == (
+        f"{tmp_path}/tables/inner/file cannot be written: Not a directory. Make the folder writable, or set "
+        "TRASVASE_DATA to one that is."
+    )
+
+
 def test_sha256_is_the_known_one(tmp_path: Path) -> None:
     path = write_bytes(tmp_path / "file", b"abc")
     assert "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" == sha256(path)

@@ -239,7 +239,7 @@ def test_a_killed_program_is_reported_and_replaced() -> None:
 @needs_apertium
 def test_a_hanging_program_is_reported_and_replaced() -> None:
     before = _children()
-    translator = _open(pipelines=1, timeout_seconds=0.3)
+    translator = _open(pipelines=1, timeout_seconds=3)
     _ask(translator, CAT[0])
     hanging = _programs(translator)[4].pid
     os.kill(hanging, signal.SIGSTOP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,27 @@ def test_texts_come_back_in_order_in_one_request(google_standin: GoogleStandIn) 
 def test_what_travels_is_plain_text_without_the_dictionary(google_standin: GoogleStandIn) -> None:
     _translate(google_standin, ["¿100 % & more + <b>?"])
     assert {"¿100 % & more + <b>?": 1} == google_standin.asked()
+
+
+def test_requests_at_once_each_get_their_answer(google_standin: GoogleStandIn) -> None:
+    google_standin.switch(latency_ms=50)
+    texts = [f"There are {number} men on the bus." for number in range(8)]
+
+    async def at_once() -> list[list[str]]:
+        translator = open_translator(Options(url=google_standin.url, client="at"), "en", "es")
+        try:
+            return await asyncio.gather(*(translator.translate([text]) for text in texts))
+        finally:
+            await translator.aclose()
+
+    assert [_translate(google_standin, [text]) for text in texts] == asyncio.run(at_once())
+    assert 2 <= google_standin.stats()["max_in_flight"]
+
+
+def test_every_character_arrives(google_standin: GoogleStandIn) -> None:
+    text = f"All of {string.punctuation} {string.digits} \x7f ñ ß € 中 👍🏽 here."
+    _translate(google_standin, [text])
+    assert {text: 1} == google_standin.asked()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,15 @@ import pytest
 
 from tasks.remote.errors import TooLarge
 from tasks.storage.errors import PermanentError
-from tasks.translators.neural import Family, NeuralTranslator, Options, batches, find_family, open_translator
+from tasks.translators.neural import (
+    Family,
+    NeuralTranslator,
+    Options,
+    batches,
+    find_family,
+    open_translator,
+    package,
+)
 
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "llava_sample.json"
 TINY = {
@@ -61,7 +69,7 @@ def _save(folder: Path, model: Any, tokenizer: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def marian(tmp_path_factory: pytest.TempPathFactory, corpus: list[str]) -> Path:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch, transformers = pytest.importorskip("torch"), package("transformers")
     sentencepiece = pytest.importorskip("sentencepiece")
     pytest.importorskip("sacremoses")
     torch.set_num_threads(1)
@@ -86,7 +94,7 @@ def marian(tmp_path_factory: pytest.TempPathFactory, corpus: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def nllb(tmp_path_factory: pytest.TempPathFactory, corpus: list[str]) -> Path:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch, transformers = pytest.importorskip("torch"), package("transformers")
     tokenizers = pytest.importorskip("tokenizers")
     torch.manual_seed(1)
     pieces = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
@@ -112,7 +120,7 @@ def nllb(tmp_path_factory: pytest.TempPathFactory, corpus: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def madlad(tmp_path_factory: pytest.TempPathFactory, corpus: list[str]) -> Path:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch, transformers = pytest.importorskip("torch"), package("transformers")
     tokenizers = pytest.importorskip("tokenizers")
     torch.manual_seed(2)
     pieces = tokenizers.Tokenizer(tokenizers.models.Unigram())
