@@ -23,6 +23,7 @@ from prefect.tasks import exponential_backoff
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
+from tasks.pages.words import duration
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 from tasks.storage.schemas import TableSchema
@@ -171,7 +172,7 @@ class _Progress:
         rows = self._before + self._here
         rate = self._here / max(time.monotonic() - self._started, 1e-3)
         left = (self._rows - rows) / rate
-        text = f"{rows:,} of {self._rows:,} rows, {rate:,.1f} rows/s, {_duration(left)} left"
+        text = f"{rows:,} of {self._rows:,} rows, {rate:,.1f} rows/s, {duration(left)} left"
         self._logger.info("%s done: %s", chunk.name, text)
         if self._artifact is not None:
             shown(
@@ -180,12 +181,6 @@ class _Progress:
                 progress=round(100 * rows / self._rows, 1),
                 description=text,
             )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def shown(call: Any, **what: Any) -> Any:

@@ -18,6 +18,7 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from tasks.models.prompts import MODERATION, RUSSIAN_MODERATION
 from tasks.models.torchvision import let_torchvision_load
 
 let_torchvision_load()
@@ -40,10 +41,13 @@ _VISION: dict[str, Any] = {
 
 # What the tokenizers are trained on: enough that labels and prompts take few tokens.
 _CORPUS = [
-    "Classify the image and the text together. Which of these labels apply? Answer with a JSON array, nothing else.",
+    MODERATION.system,
+    RUSSIAN_MODERATION.system,
+    "every label that applies, in the order given, or nothing ([]) where none does exactly one label ровно одна метка",
     '["racist", "sexist", "homophobe", "religion", "otherhate"] [] ["toxic"] ["non_toxic"] ["red", "blue", "loud"]',
+    '["square", "disc", "triangle", "storm", "river"]',
     "User: Assistant: system user assistant [INST] [/INST] a red square, a blue disc, a loud word and a calm one.",
-    "Определите, токсичен ли этот мем. Ответьте массивом JSON и больше ничем. Текст на картинке: добрый вечер.",
+    "Текст на картинке: добрый вечер.",
 ] * 3
 
 _QWEN_TEMPLATE = (
@@ -268,7 +272,7 @@ def _gemma_tokenizer() -> Any:
 
 def _train(backend: Any, special: list[str], alphabet: list[str], **how: Any) -> None:
     trainer: Any = trainers.BpeTrainer(
-        vocab_size=len(special) + len(alphabet) + 400,
+        vocab_size=len(special) + len(alphabet) + 800,
         special_tokens=special,
         initial_alphabet=alphabet,
         show_progress=False,

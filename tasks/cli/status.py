@@ -23,6 +23,8 @@ from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEME_READINGS, TRANSLATIONS, TableSchema
+from tasks.training.checkpoints import is_done
+from tasks.training.plan import read_plan
 
 # By kind of job: the shape of a chunk, and how many rows of one were rejected.
 CHUNKS: dict[str, tuple[TableSchema, Callable[[Path], int]]] = {
@@ -162,7 +164,7 @@ def _status(folder: Path, calls: Sequence[Call]) -> JobStatus:
         status.damaged.append(str(error))
         return status
     if manifest is None:
-        status.state = "running" if status.holder else "not planned"
+        _add_training(status)
         return status
     status.source, status.rows, status.rejected = manifest.source.path, manifest.rows, manifest.rejected
     chunks = manifest.chunks()
@@ -172,6 +174,22 @@ def _status(folder: Path, calls: Sequence[Call]) -> JobStatus:
     unfinished = "unfinished" if status.missing else "done"
     status.state = "running" if status.holder else unfinished
     return status
+
+
+def _add_training(status: JobStatus) -> None:
+    """A job without chunks trains, or it was killed before its plan was written."""
+    try:
+        planned = read_plan(status.folder)
+    except TornFile as error:
+        status.damaged.append(str(error))
+        return
+    state = "not planned"
+    if planned:
+        status.source = str(planned.source.folder)
+        refused = [count for reasons in planned.rejected.values() for count in reasons.values()]
+        status.rows, status.rejected = sum(planned.rows.values()) + sum(refused), sum(refused)
+        state = "done" if is_done(planned.checkpoints) else "unfinished"
+    status.state = "running" if status.holder else state
 
 
 def _add(status: JobStatus, chunk: Chunk, manifest: Manifest) -> None:

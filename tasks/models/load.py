@@ -102,6 +102,27 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     return Loaded(model.eval(), family, digest, record, bool(getattr(config, "trasvase_toy", False)))
 
 
+class Found(NamedTuple):
+    """A base model before it is loaded: SHA-256 over its weights, whether it is a toy, whether it takes images."""
+
+    digest: str
+    toy: bool
+    sees: bool
+
+
+def find(base_model: str) -> Found:
+    """Find a base model without loading it; what is not here yet is fetched.
+
+    Raises:
+        BadModel: It is neither a folder nor on the hub, of no family we know, or its weights are pickles.
+        TransientError: The hub does not answer.
+    """
+    let_torchvision_load()
+    base = _fetch(base_model)
+    config = _config(base)
+    return Found(_digest(base), bool(getattr(config, "trasvase_toy", False)), sees(config.model_type))
+
+
 def _fetch(base_model: str) -> Path:
     """The folder of a model, fetched from the hub where it is none."""
     if Path(base_model).is_dir():

@@ -13,7 +13,7 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from tasks.pages.page import Plot, Table, text
+from tasks.pages.page import Cell, Plot, Table, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +119,9 @@ def curves(title: str, series: Mapping[str, tuple[Sequence[float], Sequence[floa
         axes.set_xlabel(along)
         _figures_upwards(axes)
 
-    rows = [[name, *point] for name, points in series.items() for point in zip(*points, strict=True)]
+    rows: list[list[Cell]] = [
+        [name, place, value] for name, points in series.items() for place, value in zip(*points, strict=True)
+    ]
     return Plot(title, _svg(draw, title, 2.6), Table(["curve", along, unit], rows))
 
 

@@ -26,3 +26,10 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     """A table in Markdown; a cell's own bars and line breaks do not break it."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(' '.join(cell.replace('|', '¦').split()) for cell in cells)} |" for cells in lines)
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or less."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

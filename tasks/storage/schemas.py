@@ -248,6 +248,21 @@ PREDICTIONS = TableSchema(
     ),
 )
 
+# Rows of a dataset that a model is trained and chosen on, with what their images were when they were opened before.
+TRAINING_EXAMPLES = TableSchema(
+    "training-examples/1",
+    pa.schema(
+        [
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("id", pa.string()),
+            pa.field("image", pa.string()),
+            pa.field("sha256", pa.string()),
+            *_WHY,
+        ]
+    ),
+)
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -267,5 +282,6 @@ SCHEMAS = {
         MEMES_REJECTED,
         EXAMPLES,
         PREDICTIONS,
+        TRAINING_EXAMPLES,
     )
 }

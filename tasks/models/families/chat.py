@@ -33,13 +33,16 @@ class Chat:
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
         batch = self.processor(
-            [self._turns.prompt(text, False) for text in texts],
+            [self.written(text) for text in texts],
             padding=True,
             padding_side="left",
             add_special_tokens=False,
             return_tensors="pt",
         )
         return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+    def written(self, text: str) -> str:
+        return self._turns.prompt(text, False)
 
     def answer_tokens(self, answer: str) -> list[int]:
         return self._turns.answer(answer)

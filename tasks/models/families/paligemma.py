@@ -37,11 +37,8 @@ class PaliGemma:
         self.eos: int = processor.tokenizer.eos_token_id
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
-        system = self._special.inert(self._prompt.system)
-        asked = (self._special.inert(self._prompt.ask(text)).strip() for text in texts)
-        prompts = [f"<image>{system}\n\n" + (f"User: {text}\n\n" if text else "") + "Assistant:" for text in asked]
         batch = self.processor(
-            text=prompts,
+            text=[self.written(text) for text in texts],
             images=[[image] for image in images],
             padding=True,
             padding_side="left",
@@ -49,6 +46,10 @@ class PaliGemma:
         )
         wanted = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
         return {name: batch[name] for name in wanted}
+
+    def written(self, text: str) -> str:
+        system, asked = (self._special.inert(part) for part in (self._prompt.system, self._prompt.ask(text).strip()))
+        return f"<image>{system}\n\n" + (f"User: {asked}\n\n" if asked else "") + "Assistant:"
 
     def answer_tokens(self, answer: str) -> list[int]:
         if self._special.inert(answer) != answer:

@@ -41,6 +41,9 @@ class Family(Protocol):
             ``input_ids`` and ``attention_mask`` ``[B, P]``, padded on the left, and what else the model takes. No labels.
         """
 
+    def written(self, text: str) -> str:
+        """The prompt for one row as the processor gets it, with the image's mark where the family sees."""
+
     def answer_tokens(self, answer: str) -> list[int]:
         """The answer's tokens as they follow the prompt, ``eos`` last."""
 

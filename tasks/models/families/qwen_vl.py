@@ -43,7 +43,7 @@ class QwenVL:
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
         batch = self.processor(
-            text=[self._turns.prompt(text, True) for text in texts],
+            text=[self.written(text) for text in texts],
             images=list(images),
             padding=True,
             padding_side="left",
@@ -52,6 +52,9 @@ class QwenVL:
         )
         wanted = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw")
         return {name: batch[name] for name in wanted}
+
+    def written(self, text: str) -> str:
+        return self._turns.prompt(text, True)
 
     def answer_tokens(self, answer: str) -> list[int]:
         return self._turns.answer(answer)

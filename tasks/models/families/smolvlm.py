@@ -45,7 +45,7 @@ class SmolVLM:
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
         batch = self.processor(
-            text=[self._turns.prompt(text, True) for text in texts],
+            text=[self.written(text) for text in texts],
             images=[[image] for image in images],
             padding=True,
             padding_side="left",
@@ -54,6 +54,9 @@ class SmolVLM:
         )
         wanted = ("input_ids", "attention_mask", "pixel_values", "pixel_attention_mask")
         return {name: batch[name] for name in wanted}
+
+    def written(self, text: str) -> str:
+        return self._turns.prompt(text, True)
 
     def answer_tokens(self, answer: str) -> list[int]:
         return self._turns.answer(answer)

@@ -61,6 +61,8 @@ class Turns:
 
     def _asked(self, text: str, image: bool) -> list[Message]:
         system, user = (self._special.inert(part) for part in (self._prompt.system, self._prompt.ask(text)))
+        if not system:
+            return [self._message("user", user, image)]
         if self._hears_system:
             return [self._message("system", system, False), self._message("user", user, image)]
         return [self._message("user", f"{system}\n\n{user}", image)]

@@ -1,0 +1,402 @@
+"""A dataset and a base model into a job: every row that is trained on, every image opened once.
+
+::
+
+    jobs/finetune-lora-3f2a9c01d7b4/
+      examples.parquet    rows of train and validation: image and its SHA-256, or why the row is refused
+      plan.json           settings, dataset, prompt, label sets; from here on the job exists
+      smaller.json        batch sizes after the memory had not been enough, if ever
+      checkpoints/        see tasks/training/checkpoints.py
+      train.log           what the libraries said
+      lock
+
+The job's name is made from what decides the weights: rows and images by content, base model by content, every setting. It
+is never made from where they lie, so a moved folder is the same job, and one changed image is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.models.examples import BadExamples, Columns, Example, open_image, read_examples
+from tasks.models.label_sets import LabelSets, UnknownLabel
+from tasks.models.prompts import Prompt, prompt_for
+from tasks.pictures.decode import BadImage
+from tasks.storage.errors import PermanentError, TornFile
+from tasks.storage.files import sha256, write_bytes
+from tasks.storage.schemas import TRAINING_EXAMPLES
+from tasks.storage.tables import open_parquet, read_table, write_table
+from tasks.training.lora import LoraSettings, check_device
+
+KIND = "finetune-lora"
+VERSION = "finetune-lora/1"
+SPLITS = ("train", "validation")
+Device = Literal["cuda", "cpu"]
+
+# A completion is asked for by the row's prompt alone.
+COMPLETION = Prompt("completion/1", "")
+
+_AT_ONCE = 1_000  # rows handed to the threads together
+_NAMED = 3  # refused rows named in a message
+
+
+class EmptySplit(PermanentError):
+    """A split has no rows to train or to choose on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A version of a dataset.
+
+    Args:
+        name: Of the dataset.
+        version: Digest of its content.
+        licence: As Hugging Face names it, or empty.
+        folder: Where it lies now.
+        images: What its images' paths are below; None where there are none.
+    """
+
+    name: str
+    version: str
+    licence: str
+    folder: Path
+    images: Path | None
+
+    def split(self, name: str) -> Path:
+        """The Parquet file of a split."""
+        return self.folder / "data" / f"{name}-00000-of-00001.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model that gets an adapter.
+
+    Args:
+        name: Of the Hub, or a folder.
+        digest: Of its weights, or the Hub's commit.
+        toy: Whether it is one of our tiny random models.
+        sees: Whether it takes images.
+    """
+
+    name: str
+    digest: str
+    toy: bool
+    sees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The written description of a training.
+
+    Args:
+        folder: The job's folder.
+        source: What is learnt from.
+        base: What learns.
+        columns: Which columns are what; with completions ``labels`` names the column with the completion.
+        label_sets: The allowed answers; None where answers are free completions.
+        prompt: How each row is asked.
+        settings: Every setting, presets included.
+        device: Where it is trained.
+        processes: How many processes share each step.
+        rows: Rows of each split that are used.
+        rejected: Refused rows of each split, by reason.
+    """
+
+    folder: Path
+    source: Source
+    base: Base
+    columns: Columns
+    label_sets: LabelSets | None
+    prompt: Prompt
+    settings: LoraSettings
+    device: Device
+    processes: int
+    rows: Mapping[str, int]
+    rejected: Mapping[str, Mapping[str, int]]
+
+    @property
+    def job(self) -> str:
+        """The job's name: kind and digest."""
+        return self.folder.name
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides the weights."""
+        return self.folder.name.rpartition("-")[2]
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def examples_path(self) -> Path:
+        """Every row, with its image's SHA-256 or the reason why it is refused."""
+        return self.folder / "examples.parquet"
+
+    def metric(self) -> str:
+        """The figure by which the best checkpoint is chosen."""
+        chosen = self.settings.metric_for_best_model
+        return chosen if chosen != "auto" else "eval_f1_macro" if self.label_sets else "eval_loss"
+
+    def write(self) -> None:
+        """Put the plan in place; from now on the job exists."""
+        write_bytes(self.folder / "plan.json", _ADAPTER.dump_json(self, indent=2))
+
+
+_ADAPTER = TypeAdapter(Plan)
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan of a job's folder, or None where the job was not planned to its end.
+
+    Raises:
+        TornFile: The file is there and is no plan.
+    """
+    path = folder / "plan.json"
+    if not path.exists():
+        return None
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise TornFile(f"{path} is no plan ({error}). Move the folder away and run again.") from error
+
+
+def source_of(folder: Path, certificate: Mapping[str, Any], images: Path | None) -> Source:
+    """A version of a dataset that was held against its certificate.
+
+    Args:
+        folder: The version's.
+        certificate: Its certificate.
+        images: The folder that the images' paths are below; the folder that the dataset was made from when None.
+
+    Raises:
+        PermanentError: There is no such folder.
+    """
+    origin = certificate["source"].get("path", "")
+    where = images or (Path(origin) if origin and Path(origin).is_dir() else None)
+    if where and not where.is_dir():
+        raise PermanentError(f"images={where} is no folder. Give the one that the images' paths are below.")
+    licence = certificate["parameters"].get("licence", "")
+    return Source(certificate["dataset"], certificate["version"], licence, folder, where and where.absolute())
+
+
+def find_base(base_model: str) -> Base:
+    """A base model before it is loaded.
+
+    Raises:
+        PermanentError: It is not there, or not taken.
+    """
+    from tasks.models.load import find
+
+    found = find(base_model)
+    return Base(base_model, found.digest, found.toy, found.sees)
+
+
+def choose_columns(
+    source: Source,
+    base: Base,
+    text: Sequence[str] | None,
+    image: str | None,
+    labels: str | None,
+    completion: str,
+) -> Columns:
+    """Which columns are what; with a completion the text is ``prompt``, unless it is named.
+
+    Raises:
+        BadExamples: A column is missing, or nothing is left to look at.
+        PermanentError: The base model takes no images and one was named, or it takes images and there are none.
+    """
+    path = source.split("train")
+    if not path.is_file():
+        raise _no_split(source, "train")
+    if completion:
+        text, image = text or ["prompt"], image or ""
+    columns = Columns.guess(path, text, image if base.sees or image else "", completion or labels)
+    if base.sees and not columns.image:
+        raise PermanentError(f"{base.name} takes images, and {path} has no column with any. Name it: image_column.")
+    if columns.image and not base.sees:
+        raise PermanentError(f"{base.name} takes no images. Take another base model, or give image_column=''.")
+    return columns
+
+
+def plan(
+    jobs: Path,
+    source: Source,
+    base: Base,
+    settings: LoraSettings,
+    labels: Sequence[str] | None,
+    columns: Columns,
+    completions: bool,
+    device: Device,
+    processes: int,
+) -> Plan:
+    """Find or make the job.
+
+    Args:
+        jobs: The folder of jobs.
+        source: A version that was held against its certificate.
+        base: The base model.
+        settings: Presets included.
+        labels: The labels in their order; those of the splits when None.
+        columns: Which columns are what.
+        completions: Whether ``columns.labels`` holds free completions.
+        device: Where it is trained.
+        processes: How many processes share each step.
+
+    Raises:
+        EmptySplit: Nothing is left to train or to choose on.
+        UnknownLabel: A row has another label; the message names it.
+        PermanentError: Columns, settings or device do not go together.
+    """
+    check_device(settings, device)
+    if not columns.labels:
+        raise BadExamples(
+            f"{source.split('train')} has no column with labels, nor one with completions. Name it: label_column or "
+            "completion_column."
+        )
+    if completions and settings.metric_for_best_model not in ("auto", "eval_loss"):
+        raise PermanentError(
+            f"metric_for_best_model={settings.metric_for_best_model} needs labels; completions have eval_loss alone."
+        )
+    if columns.image and source.images is None:
+        raise PermanentError(f"The images of {source.name} lie somewhere. Give their folder: images=…")
+    examples = {split: list(_read(source, split, columns)) for split in SPLITS}
+    label_sets = None if completions else _label_sets(source, examples, labels, columns)
+    digests = [[split, *_digests(source.images, rows if columns.image else [])] for split, rows in examples.items()]
+    prompt = prompt_for(label_sets) if label_sets else COMPLETION
+    identity = {
+        "code": VERSION,
+        "dataset": [source.name, source.version],
+        "images": hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
+        "base": base.digest,
+        "columns": asdict(columns),
+        "labels": label_sets.plain() if label_sets else None,
+        "prompt": [prompt.name, prompt.system, prompt.user],
+        "settings": settings.model_dump(mode="json"),
+        "device": device,
+        "processes": processes,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+    folder = jobs / f"{KIND}-{digest}"
+    if known := read_plan(folder):
+        again = replace(known, source=source, base=base)
+        if again != known:
+            again.write()
+        return again
+    rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns)]
+    table = pa.Table.from_pylist(rows, TRAINING_EXAMPLES.columns)
+    used = Counter(row["split"] for row in rows if row["error"] is None)
+    for split in SPLITS:
+        if not used[split]:
+            _refuse_empty(source, split, [row for row in rows if row["split"] == split])
+    rejected = {
+        split: dict(sorted(Counter(row["error"] for row in rows if row["split"] == split and row["error"]).items()))
+        for split in SPLITS
+    }
+    made = Plan(folder, source, base, columns, label_sets, prompt, settings, device, processes, dict(used), rejected)
+    write_table(table, made.examples_path, TRAINING_EXAMPLES, {"job": made.job})
+    made.write()
+    return made
+
+
+def rejected_rows(plan: Plan) -> list[dict[str, Any]]:
+    """The refused rows of a job, each with its reason."""
+    rows: list[dict[str, Any]] = read_table(plan.examples_path, TRAINING_EXAMPLES).to_pylist()
+    return [row for row in rows if row["error"] is not None]
+
+
+def _read(source: Source, split: str, columns: Columns) -> Iterator[Example]:
+    path = source.split(split)
+    if not path.is_file():
+        raise _no_split(source, split)
+    yield from read_examples(path, columns)
+
+
+def _no_split(source: Source, split: str) -> EmptySplit:
+    return EmptySplit(
+        f"{source.folder} has no split {split!r}. Training needs {' and '.join(SPLITS)}: build the splits again, with a "
+        "share for each."
+    )
+
+
+def _label_sets(
+    source: Source, examples: Mapping[str, Sequence[Example]], labels: Sequence[str] | None, columns: Columns
+) -> LabelSets:
+    """The allowed answers; every row's labels are one of them."""
+    known = labels or sorted({label for rows in examples.values() for row in rows for label in row.labels or ()})
+    if not known:
+        raise BadExamples(f"{source.folder}: the column {columns.labels!r} holds no label at all. Name another one.")
+    with open_parquet(source.split("train")) as file:
+        column = file.schema_arrow.field(columns.labels).type
+    is_list = pa.types.is_list(column) or pa.types.is_large_list(column)
+    sets = LabelSets.every(known) if is_list else LabelSets.one_of(known)
+    for split, rows in examples.items():
+        for row in rows:
+            if row.labels is not None:
+                try:
+                    sets.number(row.labels)
+                except UnknownLabel as error:
+                    raise UnknownLabel(
+                        f"{source.split(split)}, row {row.row}: {error} Correct `labels`, or the table."
+                    ) from error
+    return sets
+
+
+def _digests(images: Path | None, rows: Sequence[Example]) -> list[str]:
+    """SHA-256 of each row's image; empty where there is none to read."""
+
+    def digest(example: Example) -> str:
+        try:
+            return sha256(images / example.image) if images and example.image else ""
+        except OSError:
+            return ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return [found for some in _parts(rows) for found in threads.map(digest, some)]
+
+
+def _checked(source: Source, split: str, examples: Sequence[Example], columns: Columns) -> Iterator[dict[str, Any]]:
+    """Every row of a split, with a reason where it cannot be learnt from."""
+
+    def check(example: Example) -> dict[str, Any]:
+        row: dict[str, Any] = {"split": split, "row": example.row, "id": example.id, "image": example.image or None}
+        row |= {"sha256": None, "error": None, "message": None}
+        if example.labels is None:
+            return row | {"error": "no-label", "message": f"Row {example.row}: {columns.labels} is empty."}
+        if not columns.image or source.images is None:
+            if example.text:
+                return row
+            return row | {"error": "empty", "message": f"Row {example.row} has no text, so there is nothing to see."}
+        try:
+            open_image(source.images, example)
+            return row | {"sha256": sha256(source.images / example.image)}
+        except BadImage as error:
+            return row | {"error": error.code, "message": str(error)}
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for some in _parts(examples):
+            yield from threads.map(check, some)
+
+
+def _parts(rows: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+
+
+def _refuse_empty(source: Source, split: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    path = source.split(split)
+    if not rows:
+        raise EmptySplit(f"{path} has no rows. Build the splits again, with a share for {split}.")
+    told = " ".join(row["message"] for row in rows[:_NAMED])
+    raise EmptySplit(f"{path}: none of the {len(rows):,} rows can be used. {told}")
