@@ -30,7 +30,7 @@ test: .venv/test .venv-argilla/installed debian browser ## every test but the lo
 	$(BIN)/pytest $(addprefix --ignore=,$(LONG))
 
 # Walks on a real server that would take `make test` over 20 minutes; CI runs them too.
-LONG := tests/flows/test_classify.py tests/flows/test_memes.py tests/flows/test_serve.py tests/flows/test_splits.py
+LONG := $(addprefix tests/flows/test_,$(addsuffix .py,classify evaluation memes serve splits))
 
 long-tests: .venv/test .venv-argilla/installed debian browser ## the long ones: walks on a real server
 	$(BIN)/pytest $(LONG)

@@ -8,14 +8,13 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.plan import check_restarts, patient
+from tasks.plan import check_restarts, nothing_to_do, patient
 from tasks.review import (
     To,
     choose_turns,
     find_review,
     left,
     merge_reviews,
-    nothing_to_do,
     pull_responses,
     push_turns,
     report_reviews,

@@ -14,8 +14,10 @@ from uuid import UUID
 import httpx
 from prefect import Task, get_run_logger, runtime, unmapped
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
@@ -68,6 +70,11 @@ def check_restarts(restarts: int) -> None:
             f"This job crashed and was started again {MAX_RESTARTS} times. Look at the crashed runs' logs and at the "
             "worker's memory, then run the deployment again: finished chunks are kept."
         )
+
+
+def nothing_to_do(reason: str) -> State[Any]:
+    """End a flow run as Completed, seen as "Skipped" with its reason: a schedule or a trigger came too early."""
+    return Completed(name="Skipped", message=reason)
 
 
 @contextmanager

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from tasks.chunks.lock import only_run
 from tasks.options import LOCAL, REMOTE
@@ -44,11 +42,6 @@ _NAMED = 50  # refused records and answers in an artifact
 def find_review(table: Path, dataset: str) -> Review | None:
     """The table that is meant, under our data root; None where there is none yet."""
     return find(table, dataset, DataRoot(Settings().data))
-
-
-def nothing_to_do(reason: str) -> State[Any]:
-    """End a flow run as Completed, seen as "Skipped" with its reason: a schedule or a trigger came too early."""
-    return Completed(name="Skipped", message=reason)
 
 
 @contextmanager

@@ -11,8 +11,6 @@ shows gets into the page.
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +31,7 @@ from tasks.pages.plots import bars, histogram
 from tasks.pages.words import markdown_table, percent
 from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture
+from tasks.pictures.thumbnail import thumbnail
 from tasks.stats.intervals import wilson
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import MEMES, MEMES_REJECTED
@@ -43,7 +42,6 @@ REJECTIONS = {**catalog.REASONS, **decode.REASONS, **UNREAD}
 
 NEAR = 3  # bits in which hashes of what looks the same may differ
 _ON_SHEET = 48
-_SIDE = 160  # pixels
 _SHOWN = 20  # rejected images, and duplicates, that are named
 
 
@@ -109,11 +107,8 @@ def contact_sheet(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple
             image = open_picture((folder / row["path"]).read_bytes()).image
         except (OSError, BadImage):
             continue
-        image.thumbnail((_SIDE, _SIDE))
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=80)
         words = f"{row['row']} · {row['label'] or 'no label'} · {row['text'] or 'no text'}".replace("\n", " / ")
-        sheet.append((f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", words))
+        sheet.append((thumbnail(image), words))
     return sheet
 
 

@@ -1,13 +1,13 @@
 """Intervals for any metric, by drawing groups again: of 3 crops of one image we know little more than of one.
 
 Groups are drawn with replacement, as many as there are (the cluster bootstrap), 2,000 times; a metric is computed of
-every draw at once, from weights per group. The interval is the percentile one with its ends moved out as Student's t
-asks for (the "expanded percentile" interval, Hesterberg 2015, doi:10.1080/00031305.2015.1089789), n being the groups in
-which a row bears on the figure: plain percentiles are too narrow by a factor of sqrt((n - 1) / n) and more.
+every draw at once, from weights per group. How far the draws spread is the standard error, and the interval reaches as
+many of them to both sides as Student's t says, on the scale of log odds, where a share of 0.99 spreads as evenly as one of
+0.5. The degrees of freedom are those of the groups in which a row bears on the figure.
 
 Coverage is simulated in tests/scoring/test_bootstrap.py, of clusters of 1 to 3 rows that are alike: 94 to 96 % for F1
-micro, subset accuracy, Hamming loss, AUROC and average precision from 300 groups, and for F1 macro and per label from 300
-groups in which the rarest label is true or predicted at least 50 times. With less it is narrower than it says.
+micro, subset accuracy, Hamming loss, AUROC and average precision from 300 groups, and for F1 macro and per label from
+300 groups in which the rarest label is true or predicted at least 50 times. With less it is narrower than it says.
 
 Where every draw gives the same figure (a perfect model, a label that is never found) the spread says nothing. Then the end
 that is not at 0 or 1 is what would still be seen one time in forty: ``0.025 ** (1 / n)`` of the way, n being the groups
@@ -20,9 +20,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
+from math import exp, log, sqrt
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ ROUNDS = 2_000
 _AT_ONCE = 250_000  # weights at a time, 2 MB: more leave the cache, and take thrice the time
 _TAIL = 0.025
 
+# A share lies between 0 and 1, a loss above 0. A distance is the size of a difference: drawing again makes it larger.
+Kind = Literal["share", "loss", "distance"]
+
 
 class Interval(NamedTuple):
     """A figure and its 95 % interval; all three are NaN where the figure does not exist."""
@@ -42,6 +45,13 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def plain(found: Interval) -> dict[str, Any]:
+    """As JSON takes it, with None for what does not exist."""
+    if np.isnan(found.value):
+        return {"value": None, "interval_95": None}
+    return {"value": found.value, "interval_95": [found.low, found.high]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +116,7 @@ class Groups:
         return np.concatenate([statistic(weights) for weights in self.draws(rounds)])
 
 
-def interval(
-    value: float, replicates: Floats, groups: int, could_differ: int, *, is_distance: bool = False
-) -> Interval:
+def interval(value: float, replicates: Floats, groups: int, could_differ: int, kind: Kind = "share") -> Interval:
     """The 95 % interval of a figure.
 
     Args:
@@ -116,18 +124,29 @@ def interval(
         replicates: ``[rounds]``, of the draws; NaN where a draw has no figure.
         groups: How many groups were drawn from.
         could_differ: In how many of them a row bears on the figure.
-        is_distance: The figure is a distance from 0, which drawing again makes larger; as much is taken off.
+        kind: What the figure is.
     """
     known = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(known):
         return Interval(np.nan, np.nan, np.nan)
-    if groups < 3 or np.ptp(known) < 1e-12:
+    degrees = min(groups, could_differ) - 1
+    if kind == "distance":
+        low, high = np.quantile(known, tails(groups))
+        # As much as drawing again adds to the figure, it already has too much.
+        return Interval(value, max(0.0, 2 * value - float(high)), max(0.0, 2 * value - float(low)))
+    if degrees < 2 or np.ptp(known) < 1e-12 or (kind == "share" and not 0 < value < 1):
         least = _TAIL ** (1 / max(could_differ, 1))
         return Interval(value, min(value, max(0.0, value * least)), max(value, 1 - (1 - value) * least))
-    low, high = np.quantile(known, tails(min(groups, max(could_differ, 2))))
-    if is_distance:
-        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
-    return Interval(value, float(low), float(high))
+    error = float(known.std(ddof=1)) * sqrt((degrees + 1) / degrees) * student(degrees)
+    if kind == "loss":
+        return Interval(value, value * exp(-error / value), value * exp(error / value))
+    odds, error = log(value / (1 - value)), error / (value * (1 - value))
+    return Interval(value, _share(odds - error), _share(odds + error))
+
+
+def _share(odds: float) -> float:
+    """From log odds to a share."""
+    return 1 / (1 + exp(-odds)) if odds > 0 else exp(odds) / (1 + exp(odds))
 
 
 def tails(groups: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Interval, interval
+from tasks.scoring.bootstrap import Groups, Kind, interval, plain
 from tasks.scoring.metrics import BINS, Bins, Ranking, Tally
 from tasks.scoring.predictions import Predictions
 from tasks.scoring.thresholds import RULES, Rule, Thresholds, decide
@@ -80,10 +80,10 @@ def measure(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
     values = {key: float(value[0]) for key, value in sample.figures(np.ones((1, groups.n))).items()}
     replicates = groups.replicate(lambda weights: np.stack(list(sample.figures(weights).values()), axis=1))
     found = {
-        key: interval(value, replicates[:, at], groups.n, sample.could_differ(key), is_distance=key[-1] in _DISTANCES)
+        key: interval(value, replicates[:, at], groups.n, sample.could_differ(key), _KINDS.get(key[-1], "share"))
         for at, (key, value) in enumerate(values.items())
     }
-    told = {key: _plain(each) for key, each in found.items()}
+    told = {key: plain(each) for key, each in found.items()}
     return {
         "n": len(predictions),
         "groups": groups.n,
@@ -195,7 +195,7 @@ _DECIDED = {
 _PER_LABEL = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
 _RANKED = ("auroc", "average_precision")
 _OF_PROBABILITIES = ("brier", "calibration_error", "log_loss")
-_DISTANCES = {"calibration_error"}
+_KINDS: dict[str, Kind] = {"log_loss": "loss", "calibration_error": "distance"}
 
 
 def _probability_columns(predictions: Predictions) -> Floats:
@@ -228,9 +228,3 @@ def _curve(predictions: Predictions) -> list[dict[str, float]]:
         {"coverage": float(coverage), "confidence": float(confidence), "accuracy": float(accuracy)}
         for coverage, confidence, accuracy in zip(*(each[np.unique(wanted)] for each in curve), strict=True)
     ]
-
-
-def _plain(found: Interval) -> dict[str, Any]:
-    if np.isnan(found.value):
-        return {"value": None, "interval_95": None}
-    return {"value": found.value, "interval_95": [found.low, found.high]}

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Interval, tails
+from tasks.scoring.bootstrap import Groups, Interval, plain, tails
 from tasks.scoring.figures import NAMES, OWN_RULE, SMALLER_IS_BETTER, decided, rule_of
 from tasks.scoring.metrics import Tally
 from tasks.scoring.predictions import Predictions
@@ -90,10 +90,7 @@ class Verdict:
             "outcome": self.outcome,
             "metric": self.metric,
             "minimal_difference": self.minimal,
-            "differences": {
-                name: {"value": each.value, "interval_95": [each.low, each.high]}
-                for name, each in self.differences.items()
-            },
+            "differences": {name: plain(each) for name, each in self.differences.items()},
             "n": self.n,
             "groups": self.groups,
             "only_one": self.only_one,
@@ -209,7 +206,7 @@ def _differences(
         values = [decided(name, Tally.read(parts[at])) for at, name in enumerate(n for n in OWN_RULE for _ in new)]
         return np.stack(
             [
-                (ours - theirs) * (-1 if name in SMALLER_IS_BETTER else 1)
+                theirs - ours if name in SMALLER_IS_BETTER else ours - theirs
                 for name, ours, theirs in zip(OWN_RULE, values[::2], values[1::2], strict=True)
             ],
             axis=1,

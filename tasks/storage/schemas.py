@@ -254,6 +254,21 @@ MEMES_CLASSIFIED = TableSchema(
     "memes-classified/1", pa.schema([*_TO_CLASSIFY, pa.field("label", pa.string()), *_OF_VLM, *_OF_CLIP])
 )
 
+# Rows of a split that a job shows to a model, one row group per chunk.
+EXAMPLES = TableSchema(
+    "examples/1",
+    pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("id", pa.string()),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("image", pa.string(), nullable=False),
+            pa.field("labels", CODES),
+            pa.field("group", pa.string(), nullable=False),
+        ]
+    ),
+)
+
 # What a model answers to the rows of a split. `log_probabilities` stand in the order of the job's label sets, `valid` is
 # the share of all answers that these sets make up, `answer` the likeliest set. In generate mode `generated` is what the
 # model wrote, `answer` what was read from it, null where nothing could be, and there are no probabilities.
@@ -311,6 +326,7 @@ SCHEMAS = {
         VLM_ANSWERS,
         CLIP_ANSWERS,
         MEMES_CLASSIFIED,
+        EXAMPLES,
         PREDICTIONS,
         TRAINING_EXAMPLES,
     )

@@ -61,7 +61,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
     def without_triggers(self) -> None:
         """Let no run set off another: a test that does not look at that need not pay for it."""
         for each in self.post("/automations/filter", {}):
-            if each["name"].startswith("trasvase: push"):
+            if each["name"].startswith(("trasvase: push", "trasvase: evaluate")):
                 url = f"{self.address}/api/automations/{each['id']}"
                 httpx.patch(url, json={"enabled": False}, trust_env=False, timeout=30).raise_for_status()
 

@@ -1,0 +1,349 @@
+"""An adapter and a dataset into jobs of predictions: who is asked, about which split, and how.
+
+One job per model, split and way of asking::
+
+    jobs/predict-3f2a9c01d7b4/      the adapter on validation, from which thresholds come
+         predict-77b0e4c1a9f3/      the adapter on the test split
+         predict-…                  the same with the text alone, with the image alone, as it writes; the base model; the
+                                    adapter that is in use now
+         predict-text-0d44a8beaf22/ TF-IDF + logistic regression, trained on the train split's texts
+
+A job is named by all that decides its answers: weights, prompt, allowed answers, how the model is held, what it looks at,
+rows, and the content of their images. A base model is asked once for all adapters on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
+from tasks.models.adapter import AdapterRecord
+from tasks.models.examples import Columns, Example, read_examples
+from tasks.models.label_sets import LabelSets, UnknownLabel
+from tasks.models.prompts import Prompt
+from tasks.scoring import baselines
+from tasks.storage.errors import PermanentError
+from tasks.storage.files import sha256
+from tasks.storage.schemas import EXAMPLES
+from tasks.storage.tables import table_writer
+
+VERSION = "predict/1"
+TUNED_ON = "validation"
+KIND, TEXT_KIND = "predict", "predict-text"
+
+Mode = Literal["score", "generate"]
+LookAt = Literal["both", "text", "image"]
+Device = Literal["cuda", "cpu"]
+Role = Literal["adapter", "previous", "base", "ablation", "written", "text"]
+
+
+class BadEvaluation(PermanentError):
+    """An adapter and a dataset that do not go together."""
+
+
+class Data(NamedTuple):
+    """A version of a dataset that was held against its certificate.
+
+    Args:
+        folder: The version's.
+        certificate: Its certificate.
+        split: What is reported.
+        images: What the images' paths are below; None where there are none.
+    """
+
+    folder: Path
+    certificate: Mapping[str, Any]
+    split: str
+    images: Path | None
+
+    def path(self, split: str) -> Path:
+        """The file of a split."""
+        return self.folder / _name(split)
+
+    def source(self, split: str) -> Source:
+        """The file as its certificate has it."""
+        told = self.certificate["files"][_name(split)]
+        return Source(str(self.path(split)), told["sha256"], told["bytes"])
+
+    def has(self, split: str) -> bool:
+        """Whether the version has this split, with rows."""
+        return _name(split) in self.certificate["files"]
+
+
+class Held(NamedTuple):
+    """A model in memory: weights, how they are held, and what it is asked."""
+
+    base_model: str
+    adapter: Path | None
+    dtype: str
+    load_in_4bit: bool
+    device: Device
+    min_pixels: int | None
+    max_pixels: int | None
+    label_sets: LabelSets
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model, asked in one way.
+
+    Args:
+        name: As the report calls it.
+        role: What it is there for.
+        record: Of the adapter, whose prompt and answers hold also without it.
+        adapter: Its folder; None for the base model alone, and for the classifier of texts.
+        mode: Scored, or as it writes.
+        look_at: What it gets to see.
+        device: Where it is computed.
+        jobs: By split.
+    """
+
+    name: str
+    role: Role
+    record: AdapterRecord
+    adapter: Path | None
+    mode: Mode
+    look_at: LookAt
+    device: Device
+    jobs: Mapping[str, Manifest]
+
+    @property
+    def label_sets(self) -> LabelSets:
+        """The allowed answers."""
+        return answers_of(self.record, self.name)
+
+    @property
+    def model(self) -> Held:
+        """What has to be in memory for it; equal for all that ask the same model."""
+        record = self.record
+        return Held(
+            record.base_model,
+            self.adapter,
+            record.dtype,
+            record.load_in_4bit,
+            self.device,
+            record.min_pixels,
+            record.max_pixels,
+            self.label_sets,
+            record.prompt,
+        )
+
+
+def answers_of(record: AdapterRecord, name: str) -> LabelSets:
+    """The answers that an adapter was trained to give.
+
+    Raises:
+        BadEvaluation: It was trained to write text.
+    """
+    if record.label_sets is None:
+        raise BadEvaluation(f"{name} was trained to write text, not to choose labels, so it cannot be scored here.")
+    return LabelSets.read(record.label_sets)
+
+
+def data_of(folder: Path, certificate: Mapping[str, Any], split: str, images: Path | None) -> Data:
+    """What is to be evaluated on.
+
+    Args:
+        folder: A version of a dataset that was held against its certificate.
+        certificate: The certificate.
+        split: What is reported.
+        images: What the images' paths are below; the folder that the dataset was made from when None.
+
+    Raises:
+        BadEvaluation: The split is not there, or is the one that thresholds are tuned on; or there is no such folder.
+    """
+    origin = certificate["source"].get("path", "")
+    where = images or (Path(origin) if origin and Path(origin).is_dir() else None)
+    if where and not where.is_dir():
+        raise BadEvaluation(f"images={where} is no folder. Give the one that the images' paths are below.")
+    data = Data(folder, certificate, split, where and where.absolute())
+    if split == TUNED_ON:
+        raise BadEvaluation(f"Thresholds are tuned on {TUNED_ON}, so nothing can be reported on it. Take split=test.")
+    if not data.has(split):
+        there = ", ".join(name for name in certificate["splits"])
+        raise BadEvaluation(f"{folder} has no rows in {split!r}. It has: {there}.")
+    return data
+
+
+def subjects_of(
+    adapter: Path,
+    record: AdapterRecord,
+    previous: tuple[Path, AdapterRecord] | None,
+    data: Data,
+    mode: Mode,
+    ablations: bool,
+    device: Device,
+) -> list[Subject]:
+    """Who is asked: models that are the same but for what they look at stand together, so that each is loaded once.
+
+    Raises:
+        BadEvaluation: The two adapters answer other labels, or were trained to write text.
+    """
+    asked = Subject(adapter.name, "adapter", record, adapter, "score", "both", device, {})
+    subjects = [asked]
+    if ablations and record.columns.text and record.columns.image:
+        alone: tuple[LookAt, ...] = ("text", "image")
+        subjects += [
+            replace(asked, name=f"{adapter.name}, {look_at} alone", role="ablation", look_at=look_at)
+            for look_at in alone
+        ]
+    if mode == "generate":
+        subjects.append(replace(asked, name=f"{adapter.name}, as it writes", role="written", mode="generate"))
+    subjects.append(replace(asked, name=f"{_called(record.base_model)}, no adapter", role="base", adapter=None))
+    if previous:
+        folder, its = previous
+        if answers_of(its, folder.name).plain() != answers_of(record, adapter.name).plain():
+            raise BadEvaluation(
+                f"{folder} answers {its.label_sets}, and {adapter} {record.label_sets}, so they cannot be compared. "
+                "Leave `baseline` empty."
+            )
+        subjects.append(replace(asked, name=folder.name, role="previous", record=its, adapter=folder))
+    if record.columns.text and data.has("train"):
+        subjects.append(replace(asked, name=baselines.TEXT_ONLY, role="text", adapter=None))
+    return subjects
+
+
+def plan(subject: Subject, data: Data, jobs: Path, chunk_size: int) -> Subject:
+    """Find or make a subject's jobs.
+
+    Args:
+        subject: Who is asked.
+        data: About what.
+        jobs: The folder of jobs.
+        chunk_size: Rows per chunk.
+
+    Raises:
+        BadEvaluation: A row has a label that is none of the allowed ones, no image is there, or the chunk size is none.
+        DiskFull: No room; no job is made.
+    """
+    if chunk_size < 1:
+        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 row (256 is usual).")
+    record = subject.record
+    splits = [split for split in (TUNED_ON, data.split) if data.has(split)]
+    if subject.role == "written":
+        splits = [data.split]  # there is nothing to tune
+    made = {}
+    for split in splits:
+        rows = list(read_examples(data.path(split), record.columns))
+        _check_labels(rows, subject.label_sets, data.path(split))
+        if subject.role == "text":
+            seen, size, kind = _seen_by_text(subject, data), len(rows), TEXT_KIND
+        else:
+            seen, size, kind = _seen(subject, rows, data), chunk_size, KIND
+        made[split] = _job(kind, data.source(split), rows, jobs, size, *seen)
+    return replace(subject, jobs=made)
+
+
+def _seen(subject: Subject, rows: Sequence[Example], data: Data) -> tuple[dict[str, Any], dict[str, str]]:
+    """All that decides what a model answers."""
+    record = subject.record
+    parameters = {
+        "base": record.base_digest,
+        "adapter": record.digest if subject.adapter else None,
+        "prompt": record.prompt.key,
+        "label_sets": subject.label_sets.plain(),
+        "columns": [list(record.columns.text), record.columns.image, record.columns.labels],
+        "pixels": [record.min_pixels, record.max_pixels],
+        "dtype": record.dtype,
+        "load_in_4bit": record.load_in_4bit,
+        "device": subject.device,
+        "mode": subject.mode,
+        "look_at": subject.look_at,
+        "images": _images(rows, record.columns, data.images),
+    }
+    return parameters, {"code": VERSION, "family": record.family, "transformers": version("transformers")}
+
+
+def _seen_by_text(subject: Subject, data: Data) -> tuple[dict[str, Any], dict[str, str]]:
+    columns = subject.record.columns
+    parameters = {
+        "train": data.source("train").sha256,
+        "label_sets": subject.label_sets.plain(),
+        "columns": [list(columns.text), columns.labels],
+    }
+    return parameters, {"code": baselines.VERSION, "scikit-learn": version("scikit-learn")}
+
+
+def _images(rows: Sequence[Example], columns: Columns, folder: Path | None) -> str | None:
+    """A digest of what the images are, so that other images are other jobs; those that are missing count as such."""
+    if not columns.image:
+        return None
+    if folder is None:
+        raise BadEvaluation("The images lie somewhere. Give the folder that their paths are below: images=…")
+
+    def digest(row: Example) -> str:
+        try:
+            return sha256(folder / row.image) if row.image else ""
+        except OSError:
+            return ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        found = list(threads.map(digest, rows))
+    if rows and not any(found):
+        raise BadEvaluation(
+            f"None of the {len(rows):,} images is there, such as {folder / rows[0].image}. Give the folder that their "
+            "paths are below: images=…"
+        )
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def _check_labels(rows: Sequence[Example], label_sets: LabelSets, path: Path) -> None:
+    for row in rows:
+        try:
+            _ = row.labels is None or label_sets.number(row.labels)
+        except UnknownLabel as error:
+            raise BadEvaluation(
+                f"{path}, row {row.row}: {error} The adapter was trained with other answers."
+            ) from error
+
+
+def _job(
+    kind: str,
+    source: Source,
+    rows: Sequence[Example],
+    jobs: Path,
+    chunk_size: int,
+    parameters: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> Manifest:
+    folder = job_folder(jobs, kind, source.sha256, parameters, versions, chunk_size)
+    known = read_manifest(folder)
+    if known:
+        return replace(known, source=source)
+    manifest = Manifest(folder, kind, source, dict(parameters), dict(versions), chunk_size, len(rows), 0)
+    with table_writer(manifest.rows_path, EXAMPLES, {"job": manifest.job}) as writer:
+        for chunk in manifest.chunks():
+            some = [_plain(row) for row in rows[chunk.start : chunk.stop]]
+            writer.write_table(pa.Table.from_pylist(some, EXAMPLES.columns))
+    manifest.write()
+    return manifest
+
+
+def _plain(row: Example) -> dict[str, Any]:
+    return {**row._asdict(), "labels": None if row.labels is None else list(row.labels)}
+
+
+def _name(split: str) -> str:
+    return f"data/{split}-00000-of-00001.parquet"
+
+
+def _called(base_model: str) -> str:
+    """A base model's name: on the hub, or its folder's."""
+    return Path(base_model).name if Path(base_model).is_dir() else base_model
+
+
+def has_words(texts: Sequence[str]) -> bool:
+    """Whether there is anything that a classifier of texts could learn from."""
+    return any(re.search(r"\w\w", text) for text in texts)

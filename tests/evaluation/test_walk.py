@@ -1,0 +1,134 @@
+"""A toy adapter from its jobs to its report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.evaluation.plan import BadEvaluation, data_of
+from tasks.models.adapter import read_adapter
+from tasks.scoring.thresholds import OtherModel, read_thresholds
+from tasks.splits.build import VersionChanged, check_version
+from tests.evaluation.made import SETS, Made
+from tests.evaluation.walk import walk
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "report.json").read_bytes())
+    return found
+
+
+def test_an_adapter_is_measured_beside_baselines_ablations_its_base_and_what_it_writes(toy: Made) -> None:
+    walked = walk(toy.data, toy.better, toy.dataset, previous=toy.worse, mode="generate")
+    found = figures(walked.report.folder)
+    kinds = [model["kind"] for model in found["models"].values()]
+    assert ["adapter", "ablation", "ablation", "written", "base", "previous", "baseline", *["constant"] * 4] == kinds
+    mine = found["models"][toy.better.name]
+    assert mine["metrics"]["f1_macro"]["value"] > 0.85  # the labels are its own
+    assert mine["metrics"]["auroc"]["value"] > 0.99
+    assert found["models"]["TF-IDF + logistic regression, text only"]["n"] == found["scored"] == found["rows"] == 60
+    assert 1.0 == found["models"][f"{toy.better.name}, as it writes"]["unread"]["share"]
+    assert found["toy"]
+    assert "Toy model" in walked.report.html.read_text("utf-8")
+    assert "data:image/jpeg" in walked.report.html.read_text("utf-8")
+    assert version("transformers") == found["versions"]["transformers"]
+    assert (
+        check_version(toy.dataset)["files"]["data/test-00000-of-00001.parquet"]["sha256"] in found["versions"]["split"]
+    )
+
+
+def test_the_better_adapter_passes_and_the_worse_one_fails(toy: Made) -> None:
+    better = walk(toy.data, toy.better, toy.dataset, previous=toy.worse, ablations=False)
+    worse = walk(toy.data, toy.worse, toy.dataset, previous=toy.better, ablations=False)
+    assert better.evaluation.verdict is not None
+    assert worse.evaluation.verdict is not None
+    assert "pass" == better.evaluation.verdict.outcome
+    assert "fail" == worse.evaluation.verdict.outcome
+
+
+def test_what_was_predicted_is_not_predicted_again_and_the_base_is_shared(toy: Made, tmp_path: Path) -> None:
+    done: list[tuple[str, str]] = []
+    root = tmp_path / "data"
+    first = walk(root, toy.better, toy.dataset, ablations=False, told=lambda who, chunk: done.append((who.role, chunk)))
+    assert {"adapter", "base", "text"} == {role for role, _ in done}
+    before = len(done)
+    walk(root, toy.better, toy.dataset, ablations=False, told=lambda who, chunk: done.append((who.role, chunk)))
+    assert before == len(done)
+    job = first.subjects[0].jobs["test"]
+    job.path(job.chunks()[1]).unlink()
+    again = walk(root, toy.better, toy.dataset, ablations=False, told=lambda who, chunk: done.append((who.role, chunk)))
+    assert [("adapter", "chunk-00001")] == done[before:]
+    assert first.report.html.read_bytes() == again.report.html.read_bytes()
+    walk(root, toy.worse, toy.dataset, ablations=False, told=lambda who, chunk: done.append((who.role, chunk)))
+    assert {"adapter"} == {role for role, _ in done[before + 1 :]}  # the base model's and the texts' answers are there
+
+
+def test_thresholds_hold_for_this_adapter_alone(toy: Made) -> None:
+    from tasks.evaluation.gather import valid_for
+
+    walked = walk(toy.data, toy.better, toy.dataset, ablations=False)
+    path = walked.report.folder / "thresholds.json"
+    held = valid_for(walked.subjects[0], walked.data)
+    assert 30 == read_thresholds(path, held).rows
+    with pytest.raises(OtherModel, match="adapter"):
+        read_thresholds(path, held | {"adapter": read_adapter(toy.worse).digest})
+    with pytest.raises(OtherModel, match="transformers"):
+        read_thresholds(path, held | {"transformers": "5.17.0"})
+
+
+def test_images_that_are_missing_are_rejected_rows_and_another_job(toy: Made, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(toy.images, images)
+    test = pq.read_table(toy.dataset / "data" / "test-00000-of-00001.parquet").to_pylist()
+    gone = test[4]["image"]
+    (images / gone).unlink()
+    walked = walk(tmp_path / "data", toy.better, toy.dataset, ablations=False, images=images)
+    lost = sum(row["image"] == gone for row in test)
+    found = figures(walked.report.folder)
+    assert {"missing": {"rows": lost, "reason": "the image is not there"}} == found["rejected"]
+    assert len(test) == found["scored"] + lost
+    whole = walk(tmp_path / "data", toy.better, toy.dataset, ablations=False)
+    assert whole.subjects[0].jobs["test"].job != walked.subjects[0].jobs["test"].job
+    assert whole.subjects[0].jobs["validation"].job == walked.subjects[0].jobs["validation"].job
+    shutil.rmtree(images)
+    images.mkdir()
+    with pytest.raises(BadEvaluation, match=r"None of the 30 images is there.*images="):
+        walk(tmp_path / "data", toy.better, toy.dataset, images=images)
+
+
+def test_a_dataset_that_was_changed_is_not_reported_on(toy: Made, tmp_path: Path) -> None:
+    changed = tmp_path / "shapes" / toy.dataset.name
+    shutil.copytree(toy.dataset, changed)
+    path = changed / "data" / "test-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(VersionChanged, match=r"data/test-00000-of-00001\.parquet has another SHA-256"):
+        walk(tmp_path / "data", toy.better, changed)
+
+
+def test_validation_is_for_thresholds_and_a_split_must_be_there(toy: Made) -> None:
+    certificate = check_version(toy.dataset)
+    with pytest.raises(BadEvaluation, match="nothing can be reported on it"):
+        data_of(toy.dataset, certificate, "validation", None)
+    with pytest.raises(BadEvaluation, match=r"no rows in 'dev'\. It has: train, validation, test"):
+        data_of(toy.dataset, certificate, "dev", None)
+    with pytest.raises(BadEvaluation, match="is no folder"):
+        data_of(toy.dataset, certificate, "test", Path("/nowhere"))
+
+
+def test_adapters_of_other_labels_are_not_compared(toy: Made, tmp_path: Path) -> None:
+    from tests.models import made
+
+    base = Path(read_adapter(toy.better).base_model)
+    other = made.adapter(tmp_path / "other", base, made.MANY)
+    with pytest.raises(BadEvaluation, match="they cannot be compared"):
+        walk(tmp_path / "data", toy.better, toy.dataset, previous=other)
+    with pytest.raises(BadEvaluation, match=r"Unknown label.*trained with other answers"):
+        walk(tmp_path / "data", other, toy.dataset)
+    assert SETS.labels != made.MANY.labels
