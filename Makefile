@@ -33,7 +33,7 @@ test: .venv/test .venv-argilla/installed debian browser ## every test but the lo
 	$(BIN)/pytest $(addprefix --ignore=,$(LONG))
 
 # Walks on a real server that would take `make test` over 20 minutes; CI runs them too.
-LONG := $(addprefix tests/flows/test_,$(addsuffix .py,classify evaluation memes serve splits))
+LONG := $(addprefix tests/flows/test_,$(addsuffix .py,classify evaluation finetune memes serve splits))
 
 long-tests: .venv/test .venv-argilla/installed debian browser ## the long ones: walks on a real server
 	$(BIN)/pytest $(LONG)
