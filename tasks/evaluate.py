@@ -106,6 +106,9 @@ def plan_evaluation(
         if previous == folder:
             previous = None
             notes.append("The adapter is the one to compare with, so there is no verdict.")
+        elif baseline == CURRENT and read_adapter(previous).label_sets != record.label_sets:
+            notes.append(f"{previous.name} is in use and answers other labels, so there is no verdict.")
+            previous = None
     for note in notes:
         logger.warning("%s", note)
     data = data_of(version, certificate, split, images)

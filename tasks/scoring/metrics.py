@@ -4,7 +4,7 @@ Every function takes arrays whose last axis is what it sums over; what stands be
 
     tally(truth, predicted)      [rows, labels]  ->  Tally of [rows, ...], one entry per row
     f1_macro(tally)              [..., labels]   ->  [...]
-    auroc(truth, scores, w)      [rows], [rows], [resamples, rows]  ->  [resamples]
+    Ranking.of(truth, scores).measure(weights)    [resamples, rows]  ->  AUROC and average precision, [resamples]
 
 Equal to scikit-learn's to 1e-12 where it has them (tests/scoring/test_metrics.py). What 0/0 means is said by
 ``zero_division``, as there: a label that neither is nor is predicted has no precision, recall and F1. NaN, our default,
@@ -175,13 +175,14 @@ class Ranking(NamedTuple):
         )
 
     def measure(self, weights: Floats) -> tuple[Floats, Floats]:
-        """AUROC and average precision.
+        """AUROC (how likely a row with the label scores above one without, ties counted half) and average precision.
 
         Args:
             weights: ``[..., units]``, zero or more.
 
         Returns:
-            Two of ``[...]``; NaN where a label is all or none of the weight, average precision only where it is none.
+            Two of ``[...]``. AUROC is NaN where a label is all or none of the weight, average precision where it is none (0
+            in scikit-learn).
         """
         if not len(self.positives):
             nothing = np.full(weights.shape[:-1], np.nan)
@@ -200,28 +201,6 @@ class Ranking(NamedTuple):
             beaten = negatives[..., None] - 0.5 * (at_end - hits_at_end + higher)
             area = (own * beaten).sum(axis=-1)
         return _ratio(area, positives * negatives, np.nan), _ratio(precise, positives, np.nan)
-
-
-def auroc(truth: Bools, scores: Floats, weights: Floats | None = None) -> Floats:
-    """Probability that a row with the label scores above one without it, ties counted half; NaN without both.
-
-    Args:
-        truth: ``[rows]``.
-        scores: ``[rows]``.
-        weights: ``[..., rows]``; each row once when None.
-    """
-    return Ranking.of(truth, scores).measure(np.ones(len(truth)) if weights is None else weights)[0]
-
-
-def average_precision(truth: Bools, scores: Floats, weights: Floats | None = None) -> Floats:
-    """Precision averaged over the rows with the label, not interpolated; NaN where there is none (scikit-learn: 0)."""
-    return Ranking.of(truth, scores).measure(np.ones(len(truth)) if weights is None else weights)[1]
-
-
-def brier(truth: Bools, probabilities: Floats) -> Floats:
-    """Squared error of the probabilities per label, ``[labels]``; the metric is their mean."""
-    squares: Floats = ((probabilities - truth) ** 2).mean(axis=0)
-    return squares
 
 
 class Bins(NamedTuple):

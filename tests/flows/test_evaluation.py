@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,3 +124,29 @@ def test_what_cannot_be_says_why(local: LocalPrefect, toy: Made) -> None:
         in local.wait(run, "FAILED")["message"]
     )
     path.write_bytes(whole)
+
+
+def test_an_adapter_that_was_just_trained_is_measured_by_itself(
+    local: LocalPrefect, toy: Made, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from data.samples import toy_models
+    from tests.training.toy import dataset
+
+    base = toy_models.paligemma(tmp_path_factory.mktemp("seeing"))
+    _, images = dataset(toy.data.parent, 60)
+    before = len(local.runs(DEPLOYMENT))
+    settings = {"r": 2, "bf16": False, "max_steps": 4, "per_device_train_batch_size": 4, "eval_steps": 4}
+    asked = {"dataset": "squares", "base_model": str(base), "preset": "", "images": str(images), "settings": settings}
+    run = local.run("finetune-lora/mmhs150k", **asked, device="cpu", name="squares")
+    local.wait(run, "COMPLETED", seconds=300)
+    until = time.monotonic() + 60
+    while len(local.runs(DEPLOYMENT)) == before:
+        assert time.monotonic() < until, "no run was set off"
+        time.sleep(0.2)
+    measured = local.runs(DEPLOYMENT)[-1]
+    local.wait(measured["id"], "COMPLETED", seconds=300)
+    assert (str(images), "cpu") == (measured["parameters"]["images"], measured["parameters"]["device"])
+    (adapter,) = (toy.data / "adapters").glob("squares-*")
+    (report,) = (toy.data / "reports").glob(f"evaluate-{adapter.name}-*")
+    notes = json.loads((report / "report.json").read_bytes())["notes"]
+    assert ["no verdict" in note for note in notes] == [True]  # none is in use, or one that answers other labels

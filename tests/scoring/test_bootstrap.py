@@ -1,4 +1,8 @@
-"""What an interval promises, held against invented populations whose true figures are known."""
+"""What an interval promises, held against invented populations whose true figures are known.
+
+With 6,000 sets for decisions and 3,000 for rankings, two minutes of CPU, the shares are 0.953 to 0.956 and 0.945 to 0.946.
+Here are fewer, so that they take half a minute.
+"""
 
 from __future__ import annotations
 
@@ -71,17 +75,17 @@ def coverage(make: Callable[[Predictions, Groups], Statistic], kinds: list[str],
 
 def test_intervals_of_decisions_cover_95_percent_from_300_groups_on() -> None:
     kinds = ["", "macro", "", "", "last label"]
-    found = coverage(of_decisions, kinds, groups=300, sets=1_000)
+    found = coverage(of_decisions, kinds, groups=300, sets=800)
     assert pytest.approx([0.95] * 5, abs=0.015) == found.tolist()  # so many sets tell 0.7 points
 
 
 def test_intervals_of_rankings_cover_95_percent_from_300_groups_on() -> None:
-    found = coverage(of_ranking, ["first label"] * 2, groups=300, sets=500)
+    found = coverage(of_ranking, ["first label"] * 2, groups=300, sets=400)
     assert pytest.approx([0.95] * 2, abs=0.02) == found.tolist()  # so many sets tell 1 point
 
 
 def test_rows_taken_as_independent_would_say_too_much() -> None:
-    random, covered, sets = np.random.default_rng(4), 0, 400
+    random, covered, sets = np.random.default_rng(4), 0, 200
     whole = draw(random, 200_000, alike=0.9)
     true = float(np.mean(whole.answer == whole.truth))
     for _ in range(sets):
