@@ -55,7 +55,7 @@ bench: .venv/test .venv-argilla/installed debian ## our figures against the pred
 lock: ## write the constraints files anew from the newest versions that are allowed
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install -qq --editable '.[neural,training,dev]'
+	.venv-lock/bin/python -m pip install -qq --editable '.[neural,training,easyocr,dev]'
 	.venv-lock/bin/python -m pip list --format freeze --exclude-editable --exclude pip --exclude setuptools \
 	  | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-lock
@@ -86,7 +86,7 @@ $(TOY)/base: data/samples/toy_memes.py data/samples/toy_base.py data/samples/toy
 	mv $@.part $@
 
 .venv/test: .venv/run
-	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,training,dev]'
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,training,easyocr,dev]'
 	@touch $@
 
 # Argilla's server cannot share an environment with Prefect's. It leaves click open, but its typer works with click < 8.2 only,
