@@ -28,12 +28,13 @@ from tasks.memes.readers import tesseract
 from tasks.memes.readers.protocol import Line, Reader, in_order, letters
 from tasks.memes.readers.tesseract import Tesseract, Texts, without_noise
 
-VERSION = "1"
+VERSION = "2"
 HEIGHT, MARGIN = 48, 10  # pixels of a line that is read, and around it
 GROW_WIDTH, GROW_HEIGHT = 1.06, 1.30  # the detector's boxes cut off the ends of letters
 WHITE, BLACK = 190, 80  # the darkest channel of white letters, the brightest of black ones
 SURE = 88.0  # no other way is tried
-MAX_SHAPE = 4.0  # longer pictures get a border: the detector enlarges the short side to 736
+SHORT_SIDE = 672  # pixels to which the detector enlarges a picture's short side
+MAX_SHAPE = 4.0  # longer pictures get a border, for that reason
 MAX_PIXELS = 2_200_000
 MAX_LINE = 40  # width of a line in heights; longer ones are no text
 
@@ -119,6 +120,7 @@ def _detector() -> tuple[Any, str]:
 
     weights = Path(rapidocr_onnxruntime.__file__).parent / "models" / "ch_PP-OCRv4_det_infer.onnx"
     engine = rapidocr_onnxruntime.RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
+    engine.text_det.limit_side_len = SHORT_SIDE
     return engine.text_det, hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
 
 
