@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCE ?= data/samples/llava_sample.json
 TRANSLATOR ?= apertium
+TOY := data/raw/toy-memes
 
 .PHONY: help run serve stop pools argilla test check long-tests kill-points bench lock clean debian browser
 .DELETE_ON_ERROR:
@@ -11,8 +12,10 @@ TRANSLATOR ?= apertium
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-run: .venv/run debian ## install, start server and worker, translate the sample, say what was made
+run: .venv/run debian $(TOY)/base ## install, start server and worker, translate the sample, teach a toy model memes, say what was made
 	$(BIN)/trasvase serve --run translate-llava/spanish --param source=$(SOURCE) --param translator=$(TRANSLATOR)
+	$(BIN)/trasvase serve --run build-splits/toy
+	$(BIN)/trasvase serve --run finetune-lora/toy
 
 serve: .venv/run ## keep server and worker in the foreground; Ctrl-C ends them
 	$(BIN)/trasvase serve
@@ -30,7 +33,7 @@ test: .venv/test .venv-argilla/installed debian browser ## every test but the lo
 	$(BIN)/pytest $(addprefix --ignore=,$(LONG))
 
 # Walks on a real server that would take `make test` over 20 minutes; CI runs them too.
-LONG := tests/flows/test_evaluation.py tests/flows/test_memes.py tests/flows/test_serve.py tests/flows/test_splits.py
+LONG := $(addprefix tests/flows/test_,$(addsuffix .py,classify evaluation finetune memes serve splits))
 
 long-tests: .venv/test .venv-argilla/installed debian browser ## the long ones: walks on a real server
 	$(BIN)/pytest $(LONG)
@@ -52,7 +55,7 @@ bench: .venv/test .venv-argilla/installed debian ## our figures against the pred
 lock: ## write the constraints files anew from the newest versions that are allowed
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install -qq --editable '.[neural,training,dev]'
+	.venv-lock/bin/python -m pip install -qq --editable '.[neural,training,easyocr,dev]'
 	.venv-lock/bin/python -m pip list --format freeze --exclude-editable --exclude pip --exclude setuptools \
 	  | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-lock
@@ -73,11 +76,17 @@ clean: ## remove the environments and caches, never data/
 	@touch $@
 
 .venv/run: .venv/pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[training]'
 	@touch $@
 
+$(TOY)/base: data/samples/toy_memes.py data/samples/toy_base.py data/samples/toy_models.py | .venv/run
+	$(BIN)/python -m data.samples.toy_memes $(TOY)
+	rm -rf $@ $@.part
+	OMP_NUM_THREADS=1 $(BIN)/python -m data.samples.toy_base $@.part
+	mv $@.part $@
+
 .venv/test: .venv/run
-	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,training,dev]'
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,training,easyocr,dev]'
 	@touch $@
 
 # Argilla's server cannot share an environment with Prefect's. It leaves click open, but its typer works with click < 8.2 only,

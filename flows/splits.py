@@ -6,8 +6,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.plan import check_restarts
-from tasks.split import Official, find_table, split_table
+from tasks.plan import check_restarts, find_table
+from tasks.split import Official, split_table
 
 
 @flow(name="build-splits")

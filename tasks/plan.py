@@ -1,4 +1,4 @@
-"""Run a job's chunks: the same for every job."""
+"""Find a table, run a job's chunks: the same for every job."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from tasks.engines.shared import Shared
 from tasks.pages.words import duration
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
+from tasks.storage.root import DataRoot
 from tasks.storage.schemas import TableSchema
 
 P = ParamSpec("P")
@@ -181,6 +183,20 @@ class _Progress:
                 progress=round(100 * rows / self._rows, 1),
                 description=text,
             )
+
+
+def find_table(table: Path) -> Path:
+    """The table that is meant: a path, or a name under ``tables/``.
+
+    Raises:
+        PermanentError: There is none.
+    """
+    tables = DataRoot(Settings().data).tables
+    for path in (table, tables / f"{table}.parquet"):
+        if path.is_file():
+            return path.absolute()
+    there = ", ".join(sorted(path.stem for path in tables.glob("*.parquet"))) or "none yet"
+    raise PermanentError(f"There is no table {table}. Give a path, or a name under {tables}: {there}.")
 
 
 def shown(call: Any, **what: Any) -> Any:

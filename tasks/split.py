@@ -18,21 +18,7 @@ from tasks.splits.assign import Official
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
 
-__all__ = ["Official", "find_table", "split_table"]
-
-
-def find_table(table: Path) -> Path:
-    """The table that is meant: a path, or a name under ``tables/``.
-
-    Raises:
-        PermanentError: There is none.
-    """
-    tables = DataRoot(Settings().data).tables
-    for path in (table, tables / f"{table}.parquet"):
-        if path.is_file():
-            return path.absolute()
-    there = ", ".join(sorted(path.stem for path in tables.glob("*.parquet"))) or "none yet"
-    raise PermanentError(f"There is no table {table}. Give a path, or a name under {tables}: {there}.")
+__all__ = ["Official", "split_table"]
 
 
 @task(task_run_name="split {name}", **LOCAL)

@@ -1,4 +1,4 @@
-"""A tiny PaliGemma 2 that can see and read a little: the base model of the toy walk, made in 20 seconds on a CPU.
+"""A tiny PaliGemma 2 that can see and read a little: the base model of the toy walk, made in half a minute on a CPU.
 
     python data/samples/toy_base.py data/raw/toy-memes/base
 
@@ -23,7 +23,7 @@ from tasks.models.families import make_family
 from tasks.models.label_sets import LabelSets
 from tasks.models.prompts import prompt_for
 
-STEPS, BATCH, RATE = 250, 16, 3e-3
+STEPS, BATCH, RATE = 220, 16, 3e-3
 SETS = LabelSets.every(LABELS)
 OTHER = dict(zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True))
 
@@ -44,7 +44,7 @@ def make_base(folder: Path, steps: int = STEPS) -> Path:
     family = make_family("paligemma", processor, prompt_for(SETS))
     answers = [torch.tensor(family.answer_tokens(SETS.answer(number))) for number in range(len(SETS.sets))]
     optimizer = torch.optim.AdamW(model.parameters(), RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    schedule = hf.get_linear_schedule_with_warmup(optimizer, 10, steps)
     with tempfile.TemporaryDirectory() as drawn:
         memes = pq.read_table(write_memes(Path(drawn), steps * BATCH, seed=1)).to_pylist()
         model.train()

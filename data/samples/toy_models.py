@@ -45,7 +45,7 @@ _CORPUS = [
     RUSSIAN_MODERATION.system,
     "every label that applies, in the order given, or nothing ([]) where none does exactly one label ровно одна метка",
     '["racist", "sexist", "homophobe", "religion", "otherhate"] [] ["toxic"] ["non_toxic"] ["red", "blue", "loud"]',
-    '["square", "disc", "triangle", "storm", "river"]',
+    '["square", "disc", "storm"] a storm over nothing over',
     "User: Assistant: system user assistant [INST] [/INST] a red square, a blue disc, a loud word and a calm one.",
     "Текст на картинке: добрый вечер.",
 ] * 3

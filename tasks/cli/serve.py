@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-MADE = ("tables/*", "reports/**/*", "reviews/*/*.html")
+MADE = ("tables/*", "adapters/*/README.md", "reports/**/*", "reviews/*/*.html")
 TOLD_AT_THE_END = ("Finished in state", "Encountered exception during", "Engine execution exited")
 SET_OFF_SECONDS = 20  # an automation starts its run 1 to 3 s after the event
 LOG_ROUNDS = 3  # after the end of a flow run its last lines take up to 2 s
@@ -154,11 +155,13 @@ def _run_to_its_end(local: LocalPrefect, deployment: str, parameters: Sequence[s
 
 def _set_off_by(local: LocalPrefect, run_id: str) -> str | None:
     """The run that an automation started because this one completed, or None."""
-    flow, ended = _flow_of(local, run_id), local.get(f"/flow_runs/{run_id}")["end_time"]
-    waiting = [each["id"] for each in local.post("/automations/filter", {}) if _waits_for(each, flow)]
+    run = local.get(f"/flow_runs/{run_id}")
+    deployment = local.get(f"/deployments/{run['deployment_id']}")["name"]
+    about: set[tuple[Any, ...]] = {("flow", _flow_of(local, run_id)), ("deployment", deployment)}
+    waiting = [each["id"] for each in local.post("/automations/filter", {}) if _waits_for(each, about)]
     until = time.monotonic() + SET_OFF_SECONDS
     while waiting and time.monotonic() < until:
-        later = {"flow_runs": {"expected_start_time": {"after_": ended}}, "sort": "EXPECTED_START_TIME_ASC"}
+        later = {"flow_runs": {"expected_start_time": {"after_": run["end_time"]}}, "sort": "EXPECTED_START_TIME_ASC"}
         for each in local.post("/flow_runs/filter", later):
             if each["created_by"] and each["created_by"]["id"] in waiting:
                 found: str = each["id"]
@@ -172,9 +175,17 @@ def _flow_of(local: LocalPrefect, run_id: str) -> str:
     return name
 
 
-def _waits_for(automation: dict[str, Any], flow: str) -> bool:
-    related = automation["trigger"].get("match_related", {})
-    return bool(automation["enabled"] and isinstance(related, dict) and related.get("prefect.resource.name") == flow)
+def _waits_for(automation: dict[str, Any], about: set[tuple[Any, ...]]) -> bool:
+    """Whether it acts on runs of this flow and deployment, and not on any run."""
+    related = automation["trigger"].get("match_related") or {}
+    return bool(automation["enabled"]) and all(
+        about & set(product(*(_several(each.get(f"prefect.resource.{label}")) for label in ("role", "name"))))
+        for each in _several(related)
+    )
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _ask_for_a_run(local: LocalPrefect, deployment: str, parameters: Sequence[str]) -> str:

@@ -22,14 +22,18 @@ from tasks.remote.journal import Call, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import MEME_READINGS, TRANSLATIONS, TableSchema
+from tasks.storage.schemas import CLIP_ANSWERS, MEME_READINGS, TRANSLATIONS, VLM_ANSWERS, TableSchema
 from tasks.training.checkpoints import is_done
 from tasks.training.plan import read_plan
+from tasks.zeroshot import chunk as zeroshot
+from tasks.zeroshot import plan as classifying
 
 # By kind of job: the shape of a chunk, and how many rows of one were rejected.
 CHUNKS: dict[str, tuple[TableSchema, Callable[[Path], int]]] = {
     "translate-llava": (TRANSLATIONS, lambda path: read_counts(path).rejected.total()),
     "read-memes": (MEME_READINGS, memes.refused),
+    classifying.VLM: (VLM_ANSWERS, zeroshot.refused),
+    classifying.CLIP: (CLIP_ANSWERS, zeroshot.refused),
 }
 _NAMED = 20  # chunks named in one line
 

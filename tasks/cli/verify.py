@@ -30,6 +30,7 @@ from tasks.splits.build import CERTIFICATE, changed_files, leaks_of, read_certif
 from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import sha256
 from tasks.storage.schemas import (
+    CLIP_ANSWERS,
     CONVERSATIONS,
     CORRECTIONS,
     LLAVA,
@@ -37,7 +38,10 @@ from tasks.storage.schemas import (
     MEME_FILES,
     MEME_READINGS,
     MEMES,
+    MEMES_CLASSIFIED,
     MEMES_REJECTED,
+    MEMES_TO_CLASSIFY,
+    MEMES_UNCLASSIFIED,
     MMHS,
     MMHS_REJECTED,
     RESPONSES,
@@ -45,16 +49,20 @@ from tasks.storage.schemas import (
     REVIEWED,
     SCHEMAS,
     TRANSLATIONS,
+    VLM_ANSWERS,
     TableSchema,
 )
 from tasks.storage.tables import open_parquet, open_table, origin, read_group, read_table
+from tasks.zeroshot import plan as classifying
+from tasks.zeroshot.report import REJECTIONS as CLASSIFYING_REJECTIONS
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXAMPLES = 5  # shown for each code
 _PROVENANCE = ".provenance.json"
 _OF_REVIEWS = ("*-responses.parquet", "*-reviewed.parquet", "*-open.parquet")  # tables without a provenance file
 _REVIEWED_LISTS = ("text_from", "reviewed_by", "reviewed_at")
-_OF_MEMES = (MEME_FILES, MEMES, MEME_READINGS, MEMES_REJECTED)
+_CLASSIFYING = (MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED, VLM_ANSWERS, CLIP_ANSWERS, MEMES_CLASSIFIED)
+_OF_MEMES = (MEME_FILES, MEMES, MEME_READINGS, MEMES_REJECTED, *_CLASSIFYING)
 TEXT_FROM = ("machine", "accepted", "edited", "adjudicate")
 
 _EPILOG = """\
@@ -425,7 +433,10 @@ def _tables(provenance: Path) -> Iterator[Check]:
         yield from _prepared(provenance, written)
         return
     if written.get("kind") == memes.KIND:
-        yield from _meme_tables(provenance, written)
+        yield from _meme_tables(provenance, written, MEMES, MEMES_REJECTED)
+        return
+    if written.get("kind") == "classify-memes":
+        yield from _meme_tables(provenance, written, MEMES_CLASSIFIED, MEMES_UNCLASSIFIED)
         return
     held, refused = yield from _both(provenance, written, _rows, LLAVA, LLAVA_REJECTED)
     yield _counts(provenance, written["counts"], held, refused)
@@ -621,7 +632,8 @@ def _leaks(folder: Path, look: Callable[[], Sequence[Leak]]) -> Iterator[Check]:
 def _memes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
     """Every image of one table, in one file or several: keys, hashes, text and boxes."""
     keys = Check(path, "row numbers are unique and ascending")
-    fits = Check(path, "hashes, sizes, text and boxes fit one another; what is refused has a reason")
+    look, what = (_classified, "answers") if schema in _CLASSIFYING else (_meme, "hashes, sizes, text and boxes")
+    fits = Check(path, f"{what} fit one another; what is refused has a reason")
     last = -1
     try:
         for item in _items(files, schema):
@@ -633,7 +645,7 @@ def _memes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -
             held.rows.append(last)
             if item.get("error") is not None:
                 held.errors[item["error"]] += 1
-            for code, message in _meme(item, schema):
+            for code, message in look(item, schema):
                 fits.find(code, f"row {last}, {item['path']}: {message}")
     except (FileNotFoundError, TornFile, ForeignTable) as error:
         keys.find(type(error).__name__, str(error))
@@ -662,12 +674,39 @@ def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, s
             yield "box", f"{tuple(line)} does not lie in {item['width']} x {item['height']} pixels"
 
 
-def _meme_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
-    held, refused = yield from _both(provenance, written, _memes, MEMES, MEMES_REJECTED)
+def _classified(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
+    """A meme before models without training."""
+    error = item.get("error")
+    if schema is MEMES_UNCLASSIFIED and error is None:
+        yield "error", "is rejected without a reason"
+    if error is not None:
+        if error not in CLASSIFYING_REJECTIONS:
+            yield "error", f"{error!r} is no reason that there is"
+        return
+    for name in schema.columns.names:
+        if name.endswith("_probabilities") and not abs(sum(item[name] or []) - 1) < 1e-6:
+            yield "probabilities", f"{name} are {item[name]} and do not make up 1"
+    if item.get("words_used", 0) > item.get("words", 0):
+        yield "words", f"CLIP took {item['words_used']} of {item['words']} words"
+
+
+def _meme_tables(
+    provenance: Path, written: Mapping[str, Any], delivered: TableSchema, rest: TableSchema
+) -> Iterator[Check]:
+    held, refused = yield from _both(provenance, written, _memes, delivered, rest)
     yield _counts(provenance, written["counts"], held, refused)
 
 
 # Jobs
+
+
+# By kind of job: the shape of a chunk, of the rows that are laid out, and of those that were refused then.
+_LAYOUTS = {
+    "translate-llava": (TRANSLATIONS, CONVERSATIONS, LLAVA_REJECTED),
+    memes.KIND: (MEME_READINGS, MEME_FILES, MEMES_REJECTED),
+    classifying.VLM: (VLM_ANSWERS, MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED),
+    classifying.CLIP: (CLIP_ANSWERS, MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED),
+}
 
 
 def _job(folder: Path) -> Iterator[Check]:
@@ -686,9 +725,7 @@ def _job(folder: Path) -> Iterator[Check]:
     if named != folder:
         check.find("manifest", f"manifest.json belongs to {named.name}: it was changed, or the folder renamed")
     yield check
-    of_memes = manifest.kind == memes.KIND
-    shape = MEME_READINGS if of_memes else TRANSLATIONS
-    laid_out, refused = (MEME_FILES, MEMES_REJECTED) if of_memes else (CONVERSATIONS, LLAVA_REJECTED)
+    shape, laid_out, refused = _LAYOUTS[manifest.kind]
     yield _laid_out(manifest, laid_out, refused)
     chunks = manifest.chunks()
     there = [chunk for chunk in chunks if manifest.path(chunk).exists()]
@@ -703,7 +740,7 @@ def _job(folder: Path) -> Iterator[Check]:
             check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
     yield check
     yield _same_source(manifest, whole, laid_out, shape)
-    rows = _memes if of_memes else _rows
+    rows = _memes if shape in _OF_MEMES else _rows
     yield from rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
 
 

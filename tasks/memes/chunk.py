@@ -6,7 +6,6 @@ stands in the footer.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ import pyarrow as pa
 from PIL import Image
 
 from tasks.memes.readers.protocol import Line, Reader, Unread, joined, letters
-from tasks.pictures.decode import BadImage, open_picture, perceptual_hash
-from tasks.storage.errors import PermanentError
+from tasks.pictures.decode import BadImage, open_picture, perceptual_hash, read_unchanged
 from tasks.storage.schemas import MEME_READINGS
 from tasks.storage.tables import open_table, origin, write_table
 
@@ -24,10 +22,6 @@ VERSION = "1"
 UNREAD = {"unread": "the reader fails on this image while it reads others"}
 _AT_ONCE = 16  # images whose pixels are held together
 _REFUSED = "rejected"  # in the footer
-
-
-class ImageChanged(PermanentError):
-    """An image is not what it was when the job was planned."""
 
 
 def read_images(rows: Sequence[Mapping[str, Any]], folder: Path, reader: Reader) -> list[dict[str, Any]]:
@@ -74,7 +68,7 @@ def _read_some(rows: Sequence[Mapping[str, Any]], folder: Path, reader: Reader) 
     for row in rows:
         done: dict[str, Any] = {**row, "error": None, "message": None}
         try:
-            picture = open_picture(_bytes(folder, row))
+            picture = open_picture(read_unchanged(row["row"], folder / row["path"], row["sha256"]))
         except BadImage as error:
             done |= {"error": error.code, "message": f"Row {row['row']}, {row['path']} {error}"}
         else:
@@ -101,20 +95,6 @@ def _read_some(rows: Sequence[Mapping[str, Any]], folder: Path, reader: Reader) 
                     "confidence": _confidence(lines),
                 }
     return finished
-
-
-def _bytes(folder: Path, row: Mapping[str, Any]) -> bytes:
-    path: Path = folder / row["path"]
-    again = "Start the flow again: a changed folder is a new job."
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageChanged(
-            f"Row {row['row']}: {path} was there when the job was planned ({error.strerror}). {again}"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != row["sha256"]:
-        raise ImageChanged(f"Row {row['row']}: {path} is not the image that it was when the job was planned. {again}")
-    return content
 
 
 def _read(reader: Reader, images: Sequence[Image.Image]) -> list[list[Line] | Unread]:

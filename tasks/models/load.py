@@ -68,6 +68,34 @@ class Loaded(NamedTuple):
     toy: bool
 
 
+class Base(NamedTuple):
+    """Where a model lies, and SHA-256 over its weights."""
+
+    folder: Path
+    digest: str
+
+
+def check_device(device: Literal["cuda", "cpu"]) -> None:
+    """Refuse a GPU that is not there.
+
+    Raises:
+        NoGpu: ``device`` is cuda and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NoGpu("This worker has no GPU that torch sees. Start the run on the gpu pool, or set device=cpu.")
+
+
+def find_base(base_model: str) -> Base:
+    """Find a model, or fetch it from the hub, without loading it.
+
+    Raises:
+        BadModel: It is neither a folder nor on the hub, or its weights are pickles.
+        TransientError: The hub does not answer.
+    """
+    folder = _fetch(base_model)
+    return Base(folder, _digest(folder))
+
+
 def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     """Load a base model and, where one is named, the adapter on it.
 
@@ -77,15 +105,13 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
         BadAdapter: The adapter is damaged, or belongs to another base, prompt or image budget.
         TransientError: The hub does not answer.
     """
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise NoGpu("This worker has no GPU that torch sees. Start the run on the gpu pool, or set device=cpu.")
+    check_device(options.device)
     from transformers.utils.logging import disable_progress_bar
 
     let_torchvision_load()
     disable_progress_bar()  # type: ignore[no-untyped-call]
     record = read_adapter(options.adapter) if options.adapter else None
-    base = _fetch(options.base_model)
-    digest = _digest(base)
+    base, digest = find_base(options.base_model)
     if record:
         _check_fit(record, options, prompt, digest)
     config = _config(base)

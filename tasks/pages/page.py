@@ -97,6 +97,38 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """One case: pictures side by side, a table, and texts under names of their own.
+
+    Args:
+        title: What it is called.
+        pictures: Where each is (a data URI) and what stands below it.
+        table: Its figures.
+        texts: Texts as they are, line breaks kept, by name.
+    """
+
+    title: str
+    pictures: Sequence[tuple[str, str]]
+    table: Table
+    texts: Mapping[str, str]
+
+    def html(self) -> str:
+        """The card as an article."""
+        figures = "\n".join(
+            f'<figure><img src="{escape(at)}" alt="" loading="lazy"><figcaption>{escape(words)}</figcaption></figure>'
+            for at, words in self.pictures
+        )
+        texts = "\n".join(
+            f'<p class="name">{escape(name)}</p><p class="text" dir="auto">{escape(words)}</p>'
+            for name, words in self.texts.items()
+        )
+        return (
+            f'<article class="wide"><h3>{escape(self.title)}</h3>\n<div class="shots">{figures}</div>\n'
+            f"{self.table.html()}\n{texts}</article>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A heading, text, then tables and plots in order; plots stand side by side where there is room.
 
@@ -108,7 +140,7 @@ class Section:
 
     title: str
     text: str = ""
-    parts: Sequence[Table | Plot | Pictures] = ()
+    parts: Sequence[Table | Plot | Pictures | Card] = ()
 
     def html(self) -> str:
         """The section as HTML."""
@@ -219,6 +251,13 @@ figcaption { font-weight: 600; margin-bottom: .25rem; }
 .pictures { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
 .pictures img { display: block; width: 100%; height: 8rem; object-fit: contain; background: var(--panel); }
 .pictures figcaption { font-weight: 400; font-size: .8rem; overflow-wrap: anywhere; }
+article { border-top: 1px solid var(--line); padding: .5rem 0 1rem; break-inside: avoid; }
+h3 { font-size: 1rem; margin: .5rem 0; overflow-wrap: anywhere; }
+.shots { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 10rem), 1fr)); }
+.shots img { display: block; max-width: 100%; max-height: 24rem; }
+.shots figcaption { font-weight: 400; font-size: .8rem; color: var(--faint); }
+.name { color: var(--faint); font-size: .85rem; margin: .75rem 0 0; }
+.text { margin: 0; white-space: pre-line; }
 svg { display: block; width: 100%; max-width: 34rem; height: auto; }
 svg text { font-family: inherit !important; }
 details { margin-top: .25rem; color: var(--faint); font-size: .9rem; }

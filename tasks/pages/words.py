@@ -11,6 +11,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
+def carried(share: float, n: int) -> str:
+    """A share from 0 to 1 in per cent, with no more decimals than ``n`` cases carry: none below 1,000."""
+    return f"{100 * share:.{max(0, len(str(n)) - 3)}f} %"
+
+
 def interval(item: Mapping[str, Any]) -> str:
     """The ends of a share's ``interval_95``, in per cent."""
     low, high = item["interval_95"]

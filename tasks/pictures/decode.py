@@ -11,9 +11,11 @@ Which formats are taken stands in ``tasks/pictures/formats.py``.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -46,6 +48,10 @@ class BadImage(PermanentError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ImageChanged(PermanentError):
+    """An image is not what it was when the job was planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,29 @@ def open_picture(content: bytes) -> Picture:
             raise _too_many() from None
         except UNREADABLE as error:
             raise _damaged(error) from error
+
+
+def read_unchanged(row: int, path: Path, sha256: str) -> bytes:
+    """The bytes of an image that a job was planned with.
+
+    Args:
+        row: Its position in the job, for the message.
+        path: The file.
+        sha256: What it was then.
+
+    Raises:
+        ImageChanged: It is gone, or is another one.
+    """
+    again = "Start the flow again: a changed folder is a new job."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageChanged(
+            f"Row {row}: {path} was there when the job was planned ({error.strerror}). {again}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ImageChanged(f"Row {row}: {path} is not the image that it was when the job was planned. {again}")
+    return content
 
 
 def perceptual_hash(image: Image.Image) -> str | None:

@@ -213,6 +213,47 @@ MEMES = TableSchema("memes/1", pa.schema([*_FILE, *_READING]))
 MEME_READINGS = TableSchema("meme-readings/1", pa.schema([*_FILE, *_READING, *_WHY]))  # a chunk
 MEMES_REJECTED = TableSchema("memes-rejected/1", pa.schema([*_FILE, *_WHY]))
 
+# Memes before models without training. What a job reads: every image of a table of memes by its position there, and
+# the text that was read on it. Labels are no part of a job: one that is corrected asks no model again.
+_IMAGE = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("sha256", pa.string(), nullable=False),
+]
+_TO_CLASSIFY = [*_IMAGE, pa.field("text", pa.string())]
+MEMES_TO_CLASSIFY = TableSchema("memes-to-classify/1", pa.schema(_TO_CLASSIFY))
+MEMES_UNCLASSIFIED = TableSchema("memes-unclassified/1", pa.schema([*_IMAGE, pa.field("label", pa.string()), *_WHY]))
+
+# Probabilities stand in the order of the job's labels. `vlm_valid` is the share of all that the model could have said that
+# these labels make up; `explanation` was written after the answer was fixed. Of the image's `words` CLIP could take
+# `words_used`. `eigen` and `grad` are heat maps over the patches, row by row from the top, of the part of the image that
+# `seen` gives in pixels.
+_PROBABILITIES = pa.list_(pa.float64())
+_OF_VLM = [
+    pa.field("vlm_answer", pa.string()),
+    pa.field("vlm_probabilities", _PROBABILITIES),
+    pa.field("vlm_valid", pa.float64()),
+    pa.field("explanation", pa.string()),
+]
+_OF_CLIP = [
+    pa.field("clip_answer", pa.string()),
+    pa.field("clip_probabilities", _PROBABILITIES),
+    pa.field("clip_text_answer", pa.string()),
+    pa.field("clip_text_probabilities", _PROBABILITIES),
+    pa.field("words", pa.int32()),
+    pa.field("words_used", pa.int32()),
+    pa.field("seen", pa.list_(pa.float64())),  # left, top, right, bottom
+    pa.field("eigen", pa.list_(pa.float32())),
+    pa.field("grad", pa.list_(pa.float32())),
+]
+VLM_ANSWERS = TableSchema("vlm-answers/1", pa.schema([*_TO_CLASSIFY, *_OF_VLM, *_WHY]))  # a chunk
+CLIP_ANSWERS = TableSchema("clip-answers/1", pa.schema([*_TO_CLASSIFY, *_OF_CLIP, *_WHY]))  # a chunk
+
+# What a user gets.
+MEMES_CLASSIFIED = TableSchema(
+    "memes-classified/1", pa.schema([*_TO_CLASSIFY, pa.field("label", pa.string()), *_OF_VLM, *_OF_CLIP])
+)
+
 # Rows of a split that a job shows to a model, one row group per chunk.
 EXAMPLES = TableSchema(
     "examples/1",
@@ -280,6 +321,11 @@ SCHEMAS = {
         MEMES,
         MEME_READINGS,
         MEMES_REJECTED,
+        MEMES_TO_CLASSIFY,
+        MEMES_UNCLASSIFIED,
+        VLM_ANSWERS,
+        CLIP_ANSWERS,
+        MEMES_CLASSIFIED,
         EXAMPLES,
         PREDICTIONS,
         TRAINING_EXAMPLES,

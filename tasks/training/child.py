@@ -136,6 +136,11 @@ def with_adapter(plan: Plan) -> tuple[Any, Family]:
             f"{plan.base.name} is not the model that it was when {plan.job} was planned. Start the flow again: another "
             "base model is another job."
         )
+    if plan.device == "cuda":
+        import torch
+
+        # It says "cuda"; the Trainer and accelerate compare it with cuda:0 and refuse what is loaded in 4 bits.
+        model.hf_device_map = {"": torch.cuda.current_device()}
     if settings.load_in_4bit:
         model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
             model,

@@ -29,7 +29,8 @@ Metric = Literal["auto", "eval_f1_macro", "eval_f1_micro", "eval_subset_accuracy
 class LoraSettings(BaseModel):
     """How an adapter is trained. Names are PEFT's and those of transformers' TrainingArguments."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A form shows "lora_alpha", not "Lora Alpha".
+    model_config = ConfigDict(extra="forbid", frozen=True, field_title_generator=lambda name, _: name)
 
     # The adapter: peft.LoraConfig
     r: int = Field(8, ge=1, le=1024, description="Rank of the adapter's matrices.")

@@ -20,7 +20,7 @@ from tasks.training.plan import Plan
 Point = Mapping[str, float]
 
 # In a picture of its own the page's colours are not known: these are read on white and on black.
-_COLOURS = {"var(--ink)": "#7a828e", "var(--line)": "#a0a8b5", "var(--bar)": "#3b82c4"}
+_COLOURS = {"var(--ink)": "#7a828e", "var(--line)": "#7a828e66", "var(--bar)": "#3b82c4"}
 _METRICS = {
     "eval_f1_macro": "F1 macro",
     "eval_f1_micro": "F1 micro",
@@ -76,11 +76,12 @@ class Progress:
     def markdown(self) -> str:
         """The curve as drawings and the evaluations as a table."""
         parts = [f"# {self.plan.base.name} on {self.plan.source.name}", self.words]
-        parts += [f"![{plot.title}]({_data_uri(plot)})" for plot in plots(self.points).values()]
+        for plot in plots(self.points).values():
+            parts += [f"## {plot.title}", f"![{plot.title}]({_data_uri(plot)})"]
         if rows := evaluations(self.points):
             names = [name for key, name in _METRICS.items() if key in rows[0]]
             cells = [[f"{row['step']:,}", *(f"{row[key]:.4f}" for key in _METRICS if key in row)] for row in rows]
-            parts += [f"Validation, n = {self.plan.rows['validation']:,}", markdown_table(["step", *names], cells)]
+            parts += [f"## Validation, n = {self.plan.rows['validation']:,}", markdown_table(["step", *names], cells)]
         if refused := sum(sum(reasons.values()) for reasons in self.plan.rejected.values()):
             parts.append(f"{refused:,} rows are refused: `{self.plan.examples_path}` says why.")
         return "\n\n".join(parts) + "\n"

@@ -97,6 +97,15 @@ def test_a_killed_training_goes_on_after_retry_and_is_found_by_a_new_run(
     assert [adapter] == list(data.glob("adapters/toy-*"))
 
 
+def test_a_cancelled_run_leaves_no_process_behind(local: LocalPrefect, asked: dict[str, Any]) -> None:
+    run = local.run(DEPLOYMENT, **{**asked, "settings": {**SETTINGS, "max_steps": 5_000}})
+    local.wait_for_log(run, "5,000 steps from the beginning", 120)
+    trainer = _trainer(local)
+    local.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+    local.wait(run, "CANCELLED")
+    trainer.wait(30)
+
+
 def test_a_run_that_cannot_be_says_why(local: LocalPrefect, asked: dict[str, Any]) -> None:
     run = local.run(DEPLOYMENT, **{**asked, "device": "cuda"})
     assert 'set device="cpu", which is for toy models' in local.wait(run, "FAILED")["message"]

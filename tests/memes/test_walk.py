@@ -17,10 +17,11 @@ from PIL import Image
 from tasks.chunks.manifest import read_manifest
 from tasks.cli import main
 from tasks.memes.catalog import BadSource
-from tasks.memes.chunk import ImageChanged, read_images
+from tasks.memes.chunk import read_images
 from tasks.memes.collect import CountsDiffer, collect
 from tasks.memes.readers.protocol import Line, Unread
 from tasks.memes.report import REJECTIONS, duplicates
+from tasks.pictures.decode import ImageChanged
 from tasks.settings import CHECKOUT
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.pages.page import Page, Section, Table, text
-from tasks.pages.plots import bars, histogram, line
+from tasks.pages.plots import bars, curves, histogram, line
 
 VOID = {"meta", "br", "path", "use"}
 
@@ -107,6 +107,13 @@ def test_a_line_finds_ticks_for_any_span(span: int) -> None:
 
 def test_a_histogram_of_nothing_can_be_drawn() -> None:
     assert "Ratio" in histogram("Ratio", [0, 1], [0]).html()
+
+
+def test_two_curves_are_told_apart_and_one_has_no_legend() -> None:
+    both = curves("Loss", {"training": ([1, 2], [4, 2.5]), "validation": ([2], [3])}, "step", "loss")
+    assert ">training</text>" in both.svg
+    assert "<td>validation</td>" in both.html()
+    assert ">rate</text>" not in curves("Rate", {"rate": ([1, 2], [4, 2.5])}, "step", "rate").svg
 
 
 def test_a_column_of_figures_is_set_to_the_right_and_ids_are_not() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.storage.errors import DiskFull, NotWritable
-from tasks.storage.files import sha256, whole_file, whole_folder, write_bytes
+from tasks.storage.files import point, sha256, whole_file, whole_folder, write_bytes
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -127,3 +127,13 @@ def test_an_error_in_a_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fail_half_way()
     assert [] == list(tmp_path.iterdir())
+
+
+def test_a_link_leads_to_the_old_or_to_the_new_one(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        point(tmp_path / "latest", tmp_path / name)
+        assert name == (tmp_path / "latest").readlink().name
+    assert {"one", "two", "latest"} == {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match="is no link"):
+        point(tmp_path / "one", tmp_path / "two")

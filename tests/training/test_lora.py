@@ -86,7 +86,9 @@ def test_presets_are_valid_and_are_those_of_the_form() -> None:
         LoraSettings(**preset.settings)
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_is_described_and_has_its_own_name_in_a_form() -> None:
+    shown = LoraSettings.model_json_schema()["properties"]
+    assert list(shown) == [field["title"] for field in shown.values()]
     assert [] == [name for name, field in LoraSettings.model_fields.items() if not field.description]
 
 

@@ -218,3 +218,17 @@ def test_a_worker_without_gpu_says_what_to_do() -> None:
     assert (1, 2) == (count_processes("cpu", 0), count_processes("cpu", 2))
     with pytest.raises(PermanentError, match="processes=-1 is no number of processes"):
         count_processes("cpu", -1)
+
+
+def test_status_tells_trainings_that_are_done_from_those_that_are_not(squares: Squares, tmp_path: Path) -> None:
+    from tasks.cli.status import statuses
+    from tasks.storage.root import DataRoot
+    from tests.training.test_checkpoints import make
+
+    root = DataRoot(tmp_path)
+    made = _plan(root.jobs, squares)
+    for step, state in ((0, "unfinished"), (1, "unfinished"), (2, "done")):
+        if step:
+            make(made.checkpoints, step, stopping=step == 2)
+        (status,) = statuses([made.folder], root)
+        assert (state, str(made.source.folder), sum(made.rows.values())) == (status.state, status.source, status.rows)

@@ -1,0 +1,172 @@
+"""Methods against the gold labels and against each other: what `report.json` holds.
+
+One method, of those over 40 memes::
+
+    "CLIP": {"accuracy": {"value": 0.575, "interval_95": [0.42, 0.72], "right": 23, "n": 40},
+             "macro": {"f1": {"value": 0.53, "interval_95": [0.37, 0.68], "n": 40}, …},
+             "classes": {"toxic": {"precision": {…}, "recall": {…}, "f1": {…}}, …},
+             "confusion": [[17, 3], [14, 6]]}
+
+Baselines stand in the same table: a method that is no better than one of them has understood nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.scoring import metrics
+from tasks.scoring.bootstrap import Groups, Interval, interval
+from tasks.scoring.metrics import Tally
+from tasks.scoring.verdict import mcnemar
+from tasks.stats.intervals import clustered
+
+
+class Method(NamedTuple):
+    """One way to classify, and its answer to each meme.
+
+    Args:
+        name: As tables call it.
+        what: How it decides.
+        answers: A class per row.
+        is_baseline: Whether it is there to be beaten.
+    """
+
+    name: str
+    what: str
+    answers: Sequence[str]
+    is_baseline: bool = False
+
+
+def baselines(gold: Sequence[str], has_text: Sequence[bool], labels: Sequence[str]) -> list[Method]:
+    """The most frequent class; and the best that can be known from whether there is any text.
+
+    Both are fitted on the very rows that they are scored on, so they are as good as such rules can be.
+    """
+    most = _most(gold, labels)
+    by_text = {
+        known: _most([label for label, text in zip(gold, has_text, strict=True) if text is known] or gold, labels)
+        for known in (True, False)
+    }
+    return [
+        Method("majority", f"always {most}", [most] * len(gold), is_baseline=True),
+        Method(
+            "text or none",
+            f"{by_text[True]} where there is text, {by_text[False]} where there is none",
+            [by_text[bool(text)] for text in has_text],
+            is_baseline=True,
+        ),
+    ]
+
+
+def compare(
+    gold: Sequence[str], methods: Sequence[Method], labels: Sequence[str], groups: Sequence[str]
+) -> dict[str, Any]:
+    """Figures of each method, with 95 % intervals, and McNemar's test between each two.
+
+    Args:
+        gold: The label of each row, at least one row.
+        methods: Their answers to the same rows.
+        labels: The classes.
+        groups: What was drawn: rows with one name count as one, such as copies of one image.
+    """
+    drawn = Groups.of(list(groups))
+    number = {label: at for at, label in enumerate(labels)}
+    truth = np.array([number[label] for label in gold])
+    given = {method.name: np.array([number[answer] for answer in method.answers]) for method in methods}
+    return {
+        "n": len(gold),
+        "groups": drawn.n,
+        "gold": {label: int((truth == at).sum()) for label, at in number.items()},
+        "methods": {
+            method.name: {
+                "what": method.what,
+                "is_baseline": method.is_baseline,
+                **_figures(truth, given[method.name], labels, drawn),
+            }
+            for method in methods
+        },
+        "mcnemar": [
+            _paired(truth, one, other, (given[one.name], given[other.name]), groups)
+            for one, other in combinations(methods, 2)
+            if not (one.is_baseline and other.is_baseline)
+        ],
+    }
+
+
+def _most(labels: Sequence[str], order: Sequence[str]) -> str:
+    counts = Counter(labels)
+    return max(order, key=lambda label: (counts[label], -order.index(label)))
+
+
+def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[str], drawn: Groups) -> dict[str, Any]:
+    classes = np.arange(len(labels))
+    is_true, is_given = truth[:, None] == classes, given[:, None] == classes
+    rows = metrics.tally(is_true, is_given).columns()
+
+    def all_f1(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        counts = Tally.read(columns)
+        return np.concatenate([metrics.f1(counts), metrics.f1_macro(counts)[..., None]], axis=-1)
+
+    bearing = [drawn.covered(each) for each in (is_true | is_given).T]
+    bearing.append(min((n for n in bearing if n), default=0))
+    sums = drawn.sums(rows)
+    values, draws = all_f1(rows.sum(axis=0)), drawn.replicate(lambda weights: all_f1(weights @ sums))
+    f1 = [
+        _plain(interval(float(value), draws[:, at], drawn.n, bearing[at])) | {"n": int(n)}
+        for at, (value, n) in enumerate(zip(values, [*(is_true | is_given).sum(axis=0), len(truth)], strict=True))
+    ]
+    hits = is_true & is_given
+    precision = [_share(hits[:, at], is_given[:, at], drawn) for at in classes]
+    recall = [_share(hits[:, at], is_true[:, at], drawn) for at in classes]
+    counts = metrics.total(metrics.tally(is_true, is_given))
+    return {
+        "accuracy": _share(truth == given, np.ones(len(truth), bool), drawn),
+        "macro": {
+            "precision": _number(metrics.mean(metrics.precision(counts))),
+            "recall": _number(metrics.mean(metrics.recall(counts))),
+            "f1": f1[-1],
+        },
+        "classes": {
+            label: {"precision": precision[at], "recall": recall[at], "f1": f1[at]} for at, label in enumerate(labels)
+        },
+        "confusion": metrics.confusion(truth, given, len(labels)).tolist(),
+    }
+
+
+def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_], drawn: Groups) -> dict[str, Any]:
+    """A share of rows, with the interval that fits rows drawn in groups."""
+    n = int(among.sum())
+    if not n:
+        return {"value": None, "interval_95": None, "right": 0, "n": 0}
+    right, size = (drawn.sums(each[:, None].astype(float))[:, 0].astype(int) for each in (hits & among, among))
+    low, high = clustered(right[size > 0].tolist(), size[size > 0].tolist())
+    return {"value": int(right.sum()) / n, "interval_95": [low, high], "right": int(right.sum()), "n": n}
+
+
+def _paired(
+    truth: NDArray[np.intp], one: Method, other: Method, numbers: Sequence[NDArray[np.intp]], groups: Sequence[str]
+) -> dict[str, Any]:
+    found = mcnemar(numbers[0] == truth, numbers[1] == truth, groups)
+    return {
+        "one": one.name,
+        "other": other.name,
+        "only_one": found.only_new,
+        "only_other": found.only_old,
+        "p": found.p,
+    }
+
+
+def _plain(found: Interval) -> dict[str, Any]:
+    if np.isnan(found.value):
+        return {"value": None, "interval_95": None}
+    return {"value": found.value, "interval_95": [found.low, found.high]}
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
