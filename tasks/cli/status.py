@@ -16,13 +16,15 @@ from pathlib import Path
 
 from tasks.chunks.manifest import Chunk, Manifest, read_manifest
 from tasks.cli.terminal import table, utc
+from tasks.evaluation import chunk as evaluation
+from tasks.evaluation import plan as evaluating
 from tasks.llava.chunk import read_counts
 from tasks.memes import chunk as memes
 from tasks.remote.journal import Call, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import CLIP_ANSWERS, MEME_READINGS, TRANSLATIONS, VLM_ANSWERS, TableSchema
+from tasks.storage.schemas import CLIP_ANSWERS, MEME_READINGS, PREDICTIONS, TRANSLATIONS, VLM_ANSWERS, TableSchema
 from tasks.training.checkpoints import is_done
 from tasks.training.plan import read_plan
 from tasks.zeroshot import chunk as zeroshot
@@ -34,6 +36,8 @@ CHUNKS: dict[str, tuple[TableSchema, Callable[[Path], int]]] = {
     "read-memes": (MEME_READINGS, memes.refused),
     classifying.VLM: (VLM_ANSWERS, zeroshot.refused),
     classifying.CLIP: (CLIP_ANSWERS, zeroshot.refused),
+    evaluating.KIND: (PREDICTIONS, evaluation.refused),
+    evaluating.TEXT_KIND: (PREDICTIONS, evaluation.refused),
 }
 _NAMED = 20  # chunks named in one line
 

@@ -11,10 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import exp, isfinite
 from pathlib import Path
 from typing import Any, get_args
 
 from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
+from tasks.evaluation import plan as evaluating
+from tasks.evaluation.gather import REASONS as UNPREDICTED
 from tasks.llava.checks import SOFT
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.corrections import HOW, read_corrections
@@ -33,6 +36,7 @@ from tasks.storage.schemas import (
     CLIP_ANSWERS,
     CONVERSATIONS,
     CORRECTIONS,
+    EXAMPLES,
     LLAVA,
     LLAVA_REJECTED,
     MEME_FILES,
@@ -44,6 +48,7 @@ from tasks.storage.schemas import (
     MEMES_UNCLASSIFIED,
     MMHS,
     MMHS_REJECTED,
+    PREDICTIONS,
     RESPONSES,
     REVIEW_OPEN,
     REVIEWED,
@@ -250,6 +255,8 @@ def _parquet(path: Path) -> Iterator[Check]:
         yield from _settled(path)
     elif name == REVIEW_OPEN.name:
         yield _left_to_do(path)
+    elif name == PREDICTIONS.name:
+        yield from _predictions(path, [path], PREDICTIONS, Held())
     elif SCHEMAS[name] in _OF_MEMES:
         yield from _memes(path, [path], SCHEMAS[name], Held())
     else:
@@ -697,15 +704,57 @@ def _meme_tables(
     yield _counts(provenance, written["counts"], held, refused)
 
 
+# Predictions of models
+
+
+def _predictions(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Every row that a model was asked about: keys, and an answer or the reason why there is none."""
+    keys = Check(path, "row numbers are unique and ascending")
+    fits = Check(path, "each row has a reason, or an answer that fits its probabilities")
+    last = -1
+    try:
+        for item in _items(files, schema):
+            keys.n += 1
+            fits.n += 1
+            if item["row"] <= last:
+                keys.find("key", f"row {item['row']} comes after row {last}")
+            last = item["row"]
+            held.rows.append(last)
+            for code, message in _prediction(item):
+                fits.find(code, f"row {last}: {message}")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield keys
+    yield fits
+
+
+def _prediction(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    logs, written = item["log_probabilities"], item["generated"]
+    if item["error"] is not None:
+        if item["error"] not in UNPREDICTED:
+            yield "error", f"{item['error']!r} is no reason that there is"
+        return
+    if (logs is None) == (written is None):
+        yield "answer", "has neither probabilities nor a written answer, or both"
+    if logs is not None:
+        share = sum(map(exp, logs)) if all(map(isfinite, logs)) else 0.0
+        if not 0 < share <= 1.05 or abs(share - item["valid"]) > 1e-6:
+            yield "probabilities", f"its probabilities sum to {share:.6g}, not to {item['valid']}"
+        if item["answer"] is None:
+            yield "answer", "has probabilities and no answer"
+
+
 # Jobs
 
 
 # By kind of job: the shape of a chunk, of the rows that are laid out, and of those that were refused then.
-_LAYOUTS = {
+_LAYOUTS: dict[str, tuple[TableSchema, TableSchema, TableSchema | None]] = {
     "translate-llava": (TRANSLATIONS, CONVERSATIONS, LLAVA_REJECTED),
     memes.KIND: (MEME_READINGS, MEME_FILES, MEMES_REJECTED),
     classifying.VLM: (VLM_ANSWERS, MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED),
     classifying.CLIP: (CLIP_ANSWERS, MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED),
+    evaluating.KIND: (PREDICTIONS, EXAMPLES, None),  # nothing is refused before a model is asked
+    evaluating.TEXT_KIND: (PREDICTIONS, EXAMPLES, None),
 }
 
 
@@ -740,15 +789,15 @@ def _job(folder: Path) -> Iterator[Check]:
             check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
     yield check
     yield _same_source(manifest, whole, laid_out, shape)
-    rows = _memes if shape in _OF_MEMES else _rows
+    rows = _memes if shape in _OF_MEMES else _predictions if shape is PREDICTIONS else _rows
     yield from rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
 
 
-def _laid_out(manifest: Manifest, laid_out: TableSchema, rejected: TableSchema) -> Check:
+def _laid_out(manifest: Manifest, laid_out: TableSchema, rejected: TableSchema | None) -> Check:
     """rows.parquet and rejected.parquet hold every position of the source once."""
     check = Check(manifest.folder, "rows laid out and rows rejected are the source's rows, each once", manifest.rows)
     try:
-        refused = read_table(manifest.rejected_path, rejected, ["row"])["row"].to_pylist()
+        refused = read_table(manifest.rejected_path, rejected, ["row"])["row"].to_pylist() if rejected else []
         if len(refused) != manifest.rejected:
             check.find("rejected", f"rejected.parquet has {len(refused)} rows, the manifest says {manifest.rejected}")
         rest = set(refused)
@@ -764,13 +813,13 @@ def _laid_out(manifest: Manifest, laid_out: TableSchema, rejected: TableSchema) 
 
 def _same_source(manifest: Manifest, chunks: Sequence[Chunk], laid_out: TableSchema, shape: TableSchema) -> Check:
     check = Check(manifest.folder, "chunks hold the rows that were laid out for them", len(chunks))
-    columns = laid_out.columns.names
+    columns = [name for name in laid_out.columns.names if name in shape.columns.names]
     for chunk in chunks:
-        rows = read_group(manifest.rows_path, laid_out, chunk.number)
+        rows = read_group(manifest.rows_path, laid_out, chunk.number, columns)
         done = read_table(manifest.path(chunk), shape, columns).sort_by("row")
         if not done.select(columns).equals(rows):
             check.find(
                 "chunk",
-                f"{chunk.name} has other rows than rows.parquet; force=true with chunks=[{chunk.number}]",
+                f"{chunk.name} has other rows than rows.parquet; move it away and run again",
             )
     return check

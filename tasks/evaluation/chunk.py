@@ -16,11 +16,12 @@ from tasks.models.label_sets import LabelSets
 from tasks.scoring.baselines import TextBaseline
 from tasks.scoring.predictions import LabelSpace
 from tasks.storage.schemas import EXAMPLES, PREDICTIONS
-from tasks.storage.tables import read_group, write_table
+from tasks.storage.tables import open_table, origin, read_group, write_table
 
 if TYPE_CHECKING:
     from tasks.models.predict import Classifier
 
+_REFUSED = "rejected"  # in the footer
 BATCH = 32  # rows at once; a GPU without room for them gets half
 
 
@@ -85,6 +86,12 @@ def predict_texts(chunk: Chunk, manifest: Manifest, subject: Subject, model: Tex
     return _write(answers, manifest, chunk)
 
 
+def refused(path: Path) -> int:
+    """How many rows of a chunk were refused; only the footer is read."""
+    with open_table(path, PREDICTIONS) as file:
+        return int(origin(file)[_REFUSED])
+
+
 def space_of(label_sets: LabelSets) -> LabelSpace:
     """The allowed answers, as scoring takes them."""
     return LabelSpace(label_sets.labels, label_sets.sets)
@@ -97,4 +104,5 @@ def _examples(manifest: Manifest, chunk: Chunk) -> list[Example]:
 
 def _write(rows: Sequence[dict[str, Any]], manifest: Manifest, chunk: Chunk) -> Path:
     table = pa.Table.from_pylist(list(rows), PREDICTIONS.columns)
-    return write_table(table, manifest.path(chunk), PREDICTIONS, {"job": manifest.job})
+    made = {"job": manifest.job, _REFUSED: sum(row.get("error") is not None for row in rows)}
+    return write_table(table, manifest.path(chunk), PREDICTIONS, made)

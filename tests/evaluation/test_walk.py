@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.cli import main
 from tasks.evaluation.plan import BadEvaluation, data_of
 from tasks.models.adapter import read_adapter
 from tasks.scoring.thresholds import OtherModel, read_thresholds
@@ -132,3 +134,24 @@ def test_adapters_of_other_labels_are_not_compared(toy: Made, tmp_path: Path) ->
     with pytest.raises(BadEvaluation, match=r"Unknown label.*trained with other answers"):
         walk(tmp_path / "data", other, toy.dataset)
     assert SETS.labels != made.MANY.labels
+
+
+def test_verify_and_status_know_these_jobs(
+    toy: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    walked = walk(root, toy.better, toy.dataset, mode="generate", ablations=False)
+    monkeypatch.setenv("TRASVASE_DATA", str(root))
+    for subject in walked.subjects:
+        for job in subject.jobs.values():
+            assert 0 == main(["verify", str(job.folder)])
+            assert 0 == main(["verify", str(job.path(job.chunks()[0]))])
+            assert 0 == main(["status", job.job])
+    assert "each row has a reason, or an answer that fits its probabilities (n = 60)" in capsys.readouterr().out
+    job = walked.subjects[0].jobs["test"]
+    path = job.path(job.chunks()[0])
+    table = pq.read_table(path)
+    worse = table.set_column(table.schema.get_field_index("valid"), "valid", pa.array([0.5] * len(table)))
+    pq.write_table(worse, path)
+    assert 1 == main(["verify", str(job.folder)])
+    assert "its probabilities sum to" in capsys.readouterr().out

@@ -134,18 +134,18 @@ def test_an_adapter_that_was_just_trained_is_measured_by_itself(
 
     base = toy_models.paligemma(tmp_path_factory.mktemp("seeing"))
     _, images = dataset(toy.data.parent, 60)
-    before = len(local.runs(DEPLOYMENT))
     settings = {"r": 2, "bf16": False, "max_steps": 4, "per_device_train_batch_size": 4, "eval_steps": 4}
     asked = {"dataset": "squares", "base_model": str(base), "preset": "", "images": str(images), "settings": settings}
     run = local.run("finetune-lora/mmhs150k", **asked, device="cpu", name="squares")
     local.wait(run, "COMPLETED", seconds=300)
-    until = time.monotonic() + 60
-    while len(local.runs(DEPLOYMENT)) == before:
+    until, found = time.monotonic() + 60, list[str]()
+    while not found:
         assert time.monotonic() < until, "no run was set off"
         time.sleep(0.2)
-    measured = local.runs(DEPLOYMENT)[-1]
-    local.wait(measured["id"], "COMPLETED", seconds=300)
-    assert (str(images), "cpu") == (measured["parameters"]["images"], measured["parameters"]["device"])
+        parameters = {each["id"]: each["parameters"] for each in local.runs(DEPLOYMENT)}
+        found = [each for each, given in parameters.items() if given.get("images") == str(images)]
+    assert "cpu" == parameters[found[0]]["device"]
+    local.wait(found[0], "COMPLETED", seconds=300)
     (adapter,) = (toy.data / "adapters").glob("squares-*")
     (report,) = (toy.data / "reports").glob(f"evaluate-{adapter.name}-*")
     notes = json.loads((report / "report.json").read_bytes())["notes"]

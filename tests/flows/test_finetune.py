@@ -34,6 +34,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
     env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with LocalPrefect(tmp_path_factory.mktemp("finetune"), **env) as local:
         local.deploy()
+        local.without_triggers()
         local.start_worker("gpu")
         yield local
 
