@@ -29,14 +29,12 @@ pools: .venv/run ## make work pools and automations, on PREFECT_API_URL or the l
 argilla: .venv/run .venv-argilla/installed ## install and keep a local Argilla in the foreground; Ctrl-C ends it
 	$(BIN)/trasvase argilla
 
-test: .venv/test .venv-argilla/installed debian browser ## every test but the long ones and the kill points
-	$(BIN)/pytest $(addprefix --ignore=,$(LONG))
+test: .venv/test .venv-argilla/installed debian browser ## every test but the walks on a real server and the kill points
+	$(BIN)/pytest --ignore=tests/flows
 
-# Walks on a real server that would take `make test` over 20 minutes; CI runs them too.
-LONG := $(addprefix tests/flows/test_,$(addsuffix .py,classify evaluation finetune memes serve splits))
-
-long-tests: .venv/test .venv-argilla/installed debian browser ## the long ones: walks on a real server
-	$(BIN)/pytest $(LONG)
+# They would take `make test` over 20 minutes; CI runs them too. Mostly they wait, so two files at once.
+long-tests: .venv/test .venv-argilla/installed debian browser ## the walks on a real server, worker and browser
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/flows
 
 kill-points: .venv/test debian ## kill -9 at every write point, for minutes
 	$(BIN)/pytest tests/kill_points
