@@ -240,15 +240,18 @@ def _foreground(local: LocalPrefect, pools: Sequence[str]) -> int:
 @contextmanager
 def until_interrupted(end: Callable[[], object]) -> Iterator[None]:
     """Ctrl-C or SIGTERM end the block without an error; however it ends, `end` comes last and is not interrupted."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt:
         say("")
     finally:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in before:
             signal.signal(each, signal.SIG_IGN)
         end()
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _interrupt(*_: object) -> NoReturn:

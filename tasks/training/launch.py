@@ -114,6 +114,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _die_with_parent() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a signal that the caller ignores would be ignored for good
     _LIBC.prctl(_PDEATHSIG, signal.SIGTERM)
 
 

@@ -71,8 +71,9 @@ def test_an_error_of_the_listener_ends_the_process(plan: Plan) -> None:
 def caller(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that launches one that waits, and says its id."""
     code = f"""
-import os
+import os, signal
 from pathlib import Path
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as some shells hand it on
 from tasks.models.examples import Columns
 from tasks.training.launch import launch
 from tasks.training.lora import LoraSettings
