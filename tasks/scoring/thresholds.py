@@ -87,12 +87,10 @@ def best_threshold(truth: Bools, scores: Floats) -> float:
         scores: ``[decisions]``, probabilities.
 
     Returns:
-        From 0 to 1; 0.5 where nothing is true, since then no threshold is better than another.
+        From 0 to 1; 0.5 where nothing is true or nothing has a probability, since then no threshold is better than another.
     """
-    if not truth.any():
-        return UNTUNED
     values, f1 = threshold_curve(truth, scores)
-    return float(values[int(f1.argmax())])
+    return float(values[int(f1.argmax())]) if f1.any() else UNTUNED
 
 
 def threshold_curve(truth: Bools, scores: Floats) -> tuple[Floats, Floats]:
@@ -103,11 +101,13 @@ def threshold_curve(truth: Bools, scores: Floats) -> tuple[Floats, Floats]:
         scores: ``[decisions]``, probabilities.
 
     Returns:
-        Thresholds, descending, and the F1 of predicting what lies above each.
+        Thresholds, descending, and the F1 of predicting what lies above each; nothing is predicted at a probability of 0.
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
-    ends = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
+    ends = np.flatnonzero(np.append(np.diff(ordered) != 0, True) & (ordered > 0))
+    if not ends.size:
+        return np.array([UNTUNED]), np.array([0.0])
     hits = np.cumsum(truth[order])[ends]
     below = np.append(ordered[ends[1:]], 0.0)
     # Midway, so that the last bits of a sum decide nothing. Below the lowest score all are predicted: half of it.
