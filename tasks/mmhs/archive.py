@@ -130,7 +130,9 @@ def _unreadable(what: str, error: Exception) -> BadArchive:
         return BadArchive(
             f"{what} cannot be read ({error}). Look after the disk that it is on, then run the flow again."
         )
-    if isinstance(error, RuntimeError):  # packed in a way that zipfile does not know, or that this Python was built without
+    if isinstance(
+        error, RuntimeError
+    ):  # packed in a way that zipfile does not know, or that this Python was built without
         return BadArchive(
             f"{what} cannot be unpacked ({error}). Pack it anew with Deflate, or give the unpacked folder."
         )
