@@ -27,6 +27,10 @@ from tasks.storage.schemas import TableSchema
 from tasks.storage.tables import open_table, origin
 
 
+class CountsDiffer(PermanentError):
+    """Rows in are not rows out plus rows rejected."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Rows ``[start, stop)`` of the source, by position. The last chunk may be short."""
@@ -139,6 +143,35 @@ class Manifest:
         for chunk in self.chosen(numbers):
             if self.path(chunk).exists():
                 move(self.path(chunk), self.aside(chunk))
+
+    def check_rows(self, chunk: Chunk, found: Iterable[int], what: str) -> None:
+        """Hold the rows that a finished chunk accounts for against those that it should.
+
+        Args:
+            chunk: Which one.
+            found: Positions of its rows, delivered and rejected.
+            what: What the rows are, in the plural.
+
+        Raises:
+            CountsDiffer: One is missing, stands twice, or belongs elsewhere.
+        """
+        rows = sorted(found)
+        if rows != list(range(chunk.start, chunk.stop)):
+            raise CountsDiffer(
+                f"{self.job}: {chunk.name} should hold the {what} {chunk.start} to {chunk.stop - 1}, each once, and holds "
+                f"{len(rows)}. Nothing was written. Move {self.folder} away and run again."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """Which job, of what source, asked for what and done by which versions: for provenance and reports."""
+        return {
+            "job": self.job,
+            "kind": self.kind,
+            "source": asdict(self.source),
+            "parameters": dict(self.parameters),
+            "versions": dict(self.versions),
+            "chunk_size": self.chunk_size,
+        }
 
     def write(self) -> None:
         """Put the manifest in place; from now on the job exists."""

@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,20 +24,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.chunks.manifest import Chunk, Manifest
+from tasks.chunks.manifest import Chunk, CountsDiffer, Manifest
 from tasks.llava.chunk import read_counts
 from tasks.llava.counts import Counts
-from tasks.storage.errors import PermanentError
-from tasks.storage.files import sha256, whole_file, write_bytes
+from tasks.storage.files import fingerprint, whole_file, write_bytes
 from tasks.storage.pour import table_pourer
 from tasks.storage.schemas import LLAVA, LLAVA_REJECTED, TRANSLATIONS
 from tasks.storage.tables import read_group, read_table, table_writer
 
 _NAMED = 5  # rows that a message names
-
-
-class CountsDiffer(PermanentError):
-    """Rows in are not rows out plus rows rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +65,11 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
     if counts is None:
         counts = _write(manifest, paths)
         with ThreadPoolExecutor(2) as pool:
-            hashes = list(pool.map(sha256, paths[:3]))
-        sizes = [path.stat().st_size for path in paths[:3]]
-        named = zip(paths[:3], sizes, hashes, strict=True)
-        files = {path.name: {"bytes": size, "sha256": digest} for path, size, digest in named}
+            told = list(pool.map(fingerprint, paths[:3]))
         provenance = {
-            "job": manifest.job,
-            "source": asdict(manifest.source),
-            "parameters": dict(manifest.parameters),
-            "versions": dict(manifest.versions),
-            "chunk_size": manifest.chunk_size,
+            **manifest.identity(),
             "counts": counts.plain(),
-            "files": files,
+            "files": {path.name: each for path, each in zip(paths[:3], told, strict=True)},
             "chunks": stamp,
         }
         write_bytes(paths[3], json.dumps(provenance, indent=2, ensure_ascii=False).encode())

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,7 @@ def _figures(manifest: Manifest, tables: Tables, calls: Sequence[Call], memory: 
     rows = read_table(tables.rejected, LLAVA_REJECTED, ["row", "id", "error", "message", "raw"]).to_pylist()
     refused_later = [item["row"] for item in rows if item["raw"] is None]
     return {
-        "job": manifest.job,
-        "source": asdict(manifest.source),
-        "parameters": dict(manifest.parameters),
-        "versions": dict(manifest.versions),
-        "chunk_size": manifest.chunk_size,
+        **manifest.identity(),
         "rows": counts.rows,
         "delivered": _share(counts.delivered, counts.rows),
         "rejected": _share(rejected, counts.rows),

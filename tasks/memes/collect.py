@@ -11,21 +11,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.chunks.manifest import Manifest
-from tasks.storage.errors import PermanentError
-from tasks.storage.files import sha256, write_bytes
+from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import MEME_READINGS, MEMES, MEMES_REJECTED
 from tasks.storage.tables import read_table, table_writer
-
-
-class CountsDiffer(PermanentError):
-    """Images in are not images out plus images rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +61,16 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
             inside = pc.and_(pc.greater_equal(unusable["row"], chunk.start), pc.less(unusable["row"], chunk.stop))
             failed = pa.concat_tables([unusable.filter(inside), failed.select(MEMES_REJECTED.columns.names)])
             failed = failed.sort_by("row")
-            found = sorted([*fine["row"].to_pylist(), *failed["row"].to_pylist()])
-            if found != list(range(chunk.start, chunk.stop)):
-                raise CountsDiffer(
-                    f"{manifest.job}: {chunk.name} should hold the images {chunk.start} to {chunk.stop - 1}, each once, "
-                    f"and holds {len(found)}. Nothing was written. Move {manifest.folder} away and run again."
-                )
+            found = [*fine["row"].to_pylist(), *failed["row"].to_pylist()]
+            manifest.check_rows(chunk, found, "images")
             good.write_table(fine.select(MEMES.columns.names).cast(MEMES.columns))
             bad.write_table(failed.cast(MEMES_REJECTED.columns))
             delivered, rows = delivered + fine.num_rows, rows + len(found)
             reasons.update(some["error"].drop_null().to_pylist())
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (table, rejected)}
     provenance = {
-        "job": manifest.job,
-        "kind": manifest.kind,
-        "source": asdict(manifest.source),
-        "parameters": dict(manifest.parameters),
-        "versions": dict(manifest.versions),
-        "chunk_size": manifest.chunk_size,
+        **manifest.identity(),
         "counts": {"rows": rows, "delivered": delivered, "rejected": dict(sorted(reasons.items()))},
-        "files": files,
+        "files": {path.name: fingerprint(path) for path in (table, rejected)},
     }
     path = folder / f"{name}.provenance.json"
     write_bytes(path, json.dumps(provenance, indent=2, ensure_ascii=False).encode())

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from tasks.mmhs.archive import Archive
 from tasks.mmhs.source import GROUND_TRUTH, Layout, Refused, Tweet, Votes, find_layout
-from tasks.storage.files import sha256, write_bytes
+from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import MMHS, MMHS_REJECTED
 from tasks.storage.tables import table_writer
 
@@ -128,8 +128,5 @@ def _provenance(prepared: Prepared, source: Path, layout: Layout, votes: Votes, 
             "labels": dict(prepared.labels),
             "with_ocr": prepared.with_ocr,
         },
-        "files": {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            for path in (prepared.table, prepared.rejected)
-        },
+        "files": {path.name: fingerprint(path) for path in (prepared.table, prepared.rejected)},
     }

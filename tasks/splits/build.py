@@ -34,7 +34,7 @@ from tasks.splits.audit import Leak, find_leaks
 from tasks.splits.card import write_card
 from tasks.splits.keys import PHASH, BadTable, Keys, check_columns, column_keys, is_near, read_keys, row_digest
 from tasks.storage.errors import PermanentError, TornFile
-from tasks.storage.files import sha256, whole_folder, write_bytes
+from tasks.storage.files import fingerprints, sha256, whole_folder, write_bytes
 from tasks.storage.schemas import TableSchema
 from tasks.storage.split_names import SPLITS, split_of
 from tasks.storage.tables import open_parquet, table_writer
@@ -150,7 +150,7 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
         _write(table, aside, groups, split_of_row, {"dataset": name, "version": version})
         certificate["leaks"] = _look_for_leaks(aside, wanted)
         write_card(aside / "README.md", certificate, wanted.licence, provenance)
-        certificate["files"] = _files(aside)
+        certificate["files"] = fingerprints(aside)
         write_bytes(aside / CERTIFICATE, json.dumps(certificate, indent=2, ensure_ascii=False).encode())
     return Dataset(folder, certificate)
 
@@ -384,8 +384,3 @@ def _look_for_leaks(folder: Path, wanted: Wanted) -> dict[str, Any]:
             for leak in (*looked, *by_group)
         ],
     }
-
-
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths}

@@ -106,6 +106,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def fingerprint(path: Path) -> dict[str, int | str]:
+    """Size and SHA-256 of a file, as provenance, certificates and seals have them."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def fingerprints(folder: Path) -> dict[str, dict[str, int | str]]:
+    """Those of every file below a folder, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): fingerprint(path) for path in files}
+
+
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
     """A name beside ``path``: what the block makes there is renamed into place, or is gone after an error.

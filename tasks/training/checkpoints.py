@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.storage.errors import PermanentError
-from tasks.storage.files import flush_folder, move, sha256, write_bytes
+from tasks.storage.files import fingerprints, flush_folder, move, sha256, write_bytes
 
 SEAL = "whole.json"
 STATE = "trainer_state.json"
@@ -51,12 +51,7 @@ class Checkpoint:
 
 def seal(folder: Path) -> None:
     """Say that a checkpoint is whole. Everything in it has been written."""
-    files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    write_bytes(folder / SEAL, json.dumps(files, indent=2).encode())
+    write_bytes(folder / SEAL, json.dumps(fingerprints(folder), indent=2).encode())
 
 
 def whole(folder: Path) -> list[Checkpoint]:

@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Chunk, Manifest
+from tasks.chunks.manifest import Chunk, CountsDiffer, Manifest
 from tasks.storage.errors import PermanentError
-from tasks.storage.files import sha256, write_bytes
+from tasks.storage.files import fingerprint, sha256, write_bytes
 from tasks.storage.schemas import MEMES, MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
 from tasks.storage.tables import read_table, table_writer
 from tasks.zeroshot.chunk import SHAPES
-
-
-class CountsDiffer(PermanentError):
-    """Images in are not images classified plus images rejected."""
 
 
 class TableChanged(PermanentError):
@@ -82,14 +78,13 @@ def collect(vlm: Manifest, clip: Manifest, memes: Path, folder: Path, name: str)
             bad.write_table(pa.Table.from_pylist(failed, MEMES_UNCLASSIFIED.columns))
             classified += len(fine)
             reasons.update(row["error"] for row in failed)
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in (table, rejected)}
     provenance = {
         "job": clip.job,
         "kind": "classify-memes",
         "source": {"path": str(memes), "sha256": sha256(memes), "bytes": memes.stat().st_size},
-        "jobs": {manifest.kind: _told(manifest) for manifest in (vlm, clip)},
+        "jobs": {manifest.kind: manifest.identity() for manifest in (vlm, clip)},
         "counts": {"rows": clip.rows, "delivered": classified, "rejected": dict(sorted(reasons.items()))},
-        "files": files,
+        "files": {path.name: fingerprint(path) for path in (table, rejected)},
     }
     path = folder / f"{name}.provenance.json"
     write_bytes(path, json.dumps(provenance, indent=2, ensure_ascii=False).encode())
@@ -112,25 +107,10 @@ def _joined(vlm: Manifest, clip: Manifest, chunk: Chunk) -> Iterator[dict[str, A
 
 
 def _check(job: Manifest, chunk: Chunk, rows: list[dict[str, Any]], gold: list[dict[str, Any]]) -> None:
-    found = sorted(row["row"] for row in rows)
-    if found != list(range(chunk.start, chunk.stop)):
-        raise CountsDiffer(
-            f"{job.job}: {chunk.name} should hold the images {chunk.start} to {chunk.stop - 1}, each once, and holds "
-            f"{len(found)}. Nothing was written. Move {job.folder} away and run again."
-        )
+    job.check_rows(chunk, [row["row"] for row in rows], "images")
     for row in rows:
         if row["row"] >= len(gold) or any(gold[row["row"]][name] != row[name] for name in ("path", "sha256")):
             raise TableChanged(
                 f"Row {row['row']} was {row['path']} when the run began, and is another image in the table now. Start the "
                 "flow again."
             )
-
-
-def _told(manifest: Manifest) -> Mapping[str, Any]:
-    return {
-        "job": manifest.job,
-        "source": asdict(manifest.source),
-        "parameters": dict(manifest.parameters),
-        "versions": dict(manifest.versions),
-        "chunk_size": manifest.chunk_size,
-    }

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.chunks.manifest import Manifest, read_manifest
-from tasks.llava.collect import CountsDiffer, collect
+from tasks.chunks.manifest import CountsDiffer, Manifest, read_manifest
+from tasks.llava.collect import collect
 from tasks.llava.counts import Counts
 from tasks.llava.plan import plan
 from tasks.llava.source import BadSource

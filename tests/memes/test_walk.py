@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks.chunks.manifest import read_manifest
+from tasks.chunks.manifest import CountsDiffer, read_manifest
 from tasks.cli import main
 from tasks.memes.catalog import BadSource
 from tasks.memes.chunk import read_images
-from tasks.memes.collect import CountsDiffer, collect
+from tasks.memes.collect import collect
 from tasks.memes.readers.protocol import Line, Unread
 from tasks.memes.report import REJECTIONS, duplicates
 from tasks.pictures.decode import ImageChanged

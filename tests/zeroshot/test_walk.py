@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tasks.chunks.manifest import CountsDiffer
 from tasks.cli import main
 from tasks.pictures.decode import BadImage, ImageChanged, open_picture
 from tasks.storage.errors import ForeignTable, PermanentError
@@ -17,7 +18,7 @@ from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
 from tasks.storage.tables import read_table
 from tasks.zeroshot.catalog import BadTable, classes_of, images_of
-from tasks.zeroshot.collect import CountsDiffer, TableChanged, collect
+from tasks.zeroshot.collect import TableChanged, collect
 from tasks.zeroshot.report import REJECTIONS, disagreement, worst_first, write_report
 from tests.memes.drawn import encoded
 from tests.zeroshot.shapes import shapes
