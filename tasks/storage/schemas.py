@@ -304,6 +304,58 @@ TRAINING_EXAMPLES = TableSchema(
     ),
 )
 
+# Transcripts. What extracting reads: windows of routines, one row group per chunk. Positions count a transcript's words.
+_SPAN = [
+    pa.field("first_word", pa.int64()),
+    pa.field("stop_word", pa.int64()),
+    pa.field("start", pa.float64()),  # seconds
+    pa.field("end", pa.float64()),
+]
+_WINDOW = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("routine", pa.string(), nullable=False),
+    pa.field("window", pa.int64()),
+    *_SPAN,
+]
+WINDOWS = TableSchema("windows/1", pa.schema([*_WINDOW, pa.field("text", pa.string(), nullable=False)]))
+
+# A job's transcripts after merging: a row per segment, so that a joke can be located again.
+SEGMENTS = TableSchema(
+    "segments/1",
+    pa.schema(
+        [
+            pa.field("routine", pa.string(), nullable=False),
+            pa.field("language", pa.string(), nullable=False),
+            pa.field("start", pa.float64(), nullable=False),
+            pa.field("end", pa.float64(), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+        ]
+    ),
+)
+
+# Jokes as they were extracted: located (`found` is the share of words that stand there, `invented` says that too few do),
+# with what is lost of their accents, and which joke they repeat by span or by text. Nothing is dropped.
+_EXTRACTED = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("routine", pa.string(), nullable=False),
+    pa.field("windows", pa.list_(pa.int64())),
+    pa.field("quote", pa.string(), nullable=False),
+    pa.field("text", pa.string(), nullable=False),  # corrected by the model; the quote where it gave none
+    pa.field("start_mark", pa.string()),
+    pa.field("end_mark", pa.string()),
+    *_SPAN,
+    pa.field("found", pa.float64()),
+    pa.field("invented", pa.bool_(), nullable=False),
+    pa.field("words", pa.int64(), nullable=False),
+    pa.field("damaged_words", pa.int64(), nullable=False),
+    pa.field("duplicate_of", pa.string()),
+    pa.field("near_duplicate_of", pa.string()),
+    pa.field("extracted_by", pa.string()),
+    pa.field("extract_usd", pa.float64(), nullable=False),
+]
+JOKES_EXTRACTED = TableSchema("jokes-extracted/1", pa.schema(_EXTRACTED))
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -329,5 +381,8 @@ SCHEMAS = {
         EXAMPLES,
         PREDICTIONS,
         TRAINING_EXAMPLES,
+        WINDOWS,
+        SEGMENTS,
+        JOKES_EXTRACTED,
     )
 }
