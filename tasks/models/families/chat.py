@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from tasks.models.families.turns import Turns, counted, follow
+from tasks.models.families.turns import Templated
 from tasks.models.prompts import Prompt
 from tasks.storage.errors import PermanentError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Chat:
+class Chat(Templated):
     """The chat template; where it has no turn for the system, its words stand before the user's."""
 
     name = "chat/1"
@@ -27,9 +27,7 @@ class Chat:
             raise PermanentError("This model takes no images. Leave min_pixels and max_pixels empty.")
         if processor.pad_token is None:
             processor.pad_token = processor.eos_token
-        self.processor = processor
-        self._turns = Turns(processor, processor, prompt, lambda text, image: text)
-        self.eos = self._turns.answer("[]")[-1]
+        super().__init__(processor, prompt, lambda text, image: text)
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
         batch = self.processor(
@@ -40,15 +38,3 @@ class Chat:
             return_tensors="pt",
         )
         return {name: batch[name] for name in ("input_ids", "attention_mask")}
-
-    def written(self, text: str) -> str:
-        return self._turns.prompt(text, False)
-
-    def answer_tokens(self, answer: str) -> list[int]:
-        return self._turns.answer(answer)
-
-    def extended(self, inputs: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        return follow(inputs, tokens, mask)
-
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return counted(inputs["attention_mask"])

@@ -88,6 +88,35 @@ class Turns:
         return cast(list[int], self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+class Templated:
+    """A family that is asked through the model's own chat template; children say what their model takes.
+
+    Args:
+        processor: The processor or tokenizer whose template it is.
+        prompt: The question.
+        say: A turn's content, as ``Turns`` takes it.
+    """
+
+    sees: bool
+
+    def __init__(self, processor: Any, prompt: Prompt, say: Callable[[str, bool], Any]) -> None:
+        self.processor = processor
+        self._turns = Turns(processor, getattr(processor, "tokenizer", processor), prompt, say)
+        self.eos = self._turns.answer("[]")[-1]
+
+    def written(self, text: str) -> str:
+        return self._turns.prompt(text, self.sees)
+
+    def answer_tokens(self, answer: str) -> list[int]:
+        return self._turns.answer(answer)
+
+    def extended(self, inputs: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return follow(inputs, tokens, mask)
+
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return counted(inputs["attention_mask"])
+
+
 class Special:
     """The tokens that mean something to a model, such as ``<image>`` or ``<|im_end|>``."""
 
