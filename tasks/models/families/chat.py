@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from tasks.models.families.turns import Templated
+from tasks.models.families.turns import Answered, Templated
+from tasks.models.messages import Conversation
 from tasks.models.prompts import Prompt
 from tasks.storage.errors import PermanentError
 
@@ -30,8 +31,27 @@ class Chat(Templated):
         super().__init__(processor, prompt, lambda text, image: text)
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
+        return self._padded([self.written(text) for text in texts])
+
+    def asked(self, conversations: Sequence[Conversation]) -> dict[str, Tensor]:
+        """``inputs`` for conversations that end with the user's turn.
+
+        Raises:
+            BadConversation: One does not, or the template refuses it.
+        """
+        return self._padded([self._turns.open(messages) for messages in conversations])
+
+    def answered(self, messages: Conversation) -> Answered:
+        """The tokens of a conversation that ends with an answer, and which of them are the assistant's.
+
+        Raises:
+            BadConversation: It does not, or its answers cannot be told from the rest.
+        """
+        return self._turns.answered(messages)
+
+    def _padded(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         batch = self.processor(
-            [self.written(text) for text in texts],
+            list(prompts),
             padding=True,
             padding_side="left",
             add_special_tokens=False,
