@@ -9,7 +9,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, isfinite
 from pathlib import Path
@@ -660,13 +660,17 @@ def _memes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -
     yield fits
 
 
-def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
-    error = item.get("error")
-    if schema is MEMES_REJECTED and error is None:
+def _reason(error: str | None, known: Container[str], rejected: bool) -> Iterator[tuple[str, str]]:
+    """Whether a row that was refused says why, and in a word that there is."""
+    if error is None and rejected:
         yield "error", "is rejected without a reason"
-    if error is not None:
-        if error not in MEME_REJECTIONS:
-            yield "error", f"{error!r} is no reason that there is"
+    if error is not None and error not in known:
+        yield "error", f"{error!r} is no reason that there is"
+
+
+def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
+    yield from _reason(item.get("error"), MEME_REJECTIONS, schema is MEMES_REJECTED)
+    if item.get("error") is not None:
         return
     if not _SHA256.fullmatch(item["sha256"] or ""):
         yield "sha256", f"{item['sha256']!r} is no SHA-256"
@@ -683,12 +687,8 @@ def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, s
 
 def _classified(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
     """A meme before models without training."""
-    error = item.get("error")
-    if schema is MEMES_UNCLASSIFIED and error is None:
-        yield "error", "is rejected without a reason"
-    if error is not None:
-        if error not in CLASSIFYING_REJECTIONS:
-            yield "error", f"{error!r} is no reason that there is"
+    yield from _reason(item.get("error"), CLASSIFYING_REJECTIONS, schema is MEMES_UNCLASSIFIED)
+    if item.get("error") is not None:
         return
     for name in schema.columns.names:
         if name.endswith("_probabilities") and not abs(sum(item[name] or []) - 1) < 1e-6:
@@ -730,9 +730,8 @@ def _predictions(path: Path, files: Sequence[Path], schema: TableSchema, held: H
 
 def _prediction(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     logs, written = item["log_probabilities"], item["generated"]
+    yield from _reason(item["error"], UNPREDICTED, False)
     if item["error"] is not None:
-        if item["error"] not in UNPREDICTED:
-            yield "error", f"{item['error']!r} is no reason that there is"
         return
     if (logs is None) == (written is None):
         yield "answer", "has neither probabilities nor a written answer, or both"
