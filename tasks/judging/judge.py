@@ -3,7 +3,7 @@
 ::
 
     {"row": 17, "request": "… suegra …", "text_a": "Mi suegra …", "text_b": "Un suegro …", …}
-      ->  {…, "verdict": "a", "said_a_first": "A", "said_b_first": "B", "reason_a_first": "…", "judged_by": "mistral-large-4"}
+      ->  {…, "verdict": "a", "said_a_first": "A", "said_b_first": "B", "reason_a_first": "…", "judged_by": "…", …}
 
 Texts that are equal or empty are settled without asking. An answer that is none (refused, unreadable, reciting its
 instructions) leaves the pair unjudged: it is nobody's loss.

@@ -6,7 +6,8 @@
 
 The judge never learns who wrote what, and no right answer is shown. Every pair is asked twice, the second time with the
 texts exchanged. The texts are hostile until shown otherwise: they stand between delimiters that they cannot write, the
-judge is told that they are data, its answer is bound to a schema, and a mark in the instructions shows when it recites them.
+judge is told that they are data, its answer is bound to a schema, and a mark in the instructions shows when it recites
+them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def ask(model: str, request: str, first: str, second: str, variety: str) -> Ques
         variety: The language as it is spoken where the jokes are for, such as ``Chilean Spanish``.
     """
     # Made from the texts, so that the same pair is the same question and no text can hold its own mark.
-    parts = "\0".join((JUDGE, request, first, second)).encode()
+    parts = repr((JUDGE, request, first, second)).encode()
     mark = f"TRASVASE-{hashlib.blake2b(parts, digest_size=6).hexdigest()}"
     data = "\n\n".join(
         f"<{name}>\n{text.translate(_HARMLESS)}\n</{name}>"

@@ -2,7 +2,7 @@
 
 ::
 
-    Request(row=17, id="8c1f…", group="routine-24", messages=({"role": "user", "content": "Write a joke … about: suegra. …"},))
+    Request(row=17, id="8c1f…", group="routine-24", messages=({"role": "user", "content": "… about: suegra. …"},))
 
 From a column ``messages`` the conversation up to its last answer is taken, as a model was taught it; from a column of
 texts, such as keywords, a template makes the request. The right answer is shown to nobody.
