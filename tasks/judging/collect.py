@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.chunks.manifest import Manifest
+from tasks.judging.contestants import Contestant, Local
 from tasks.judging.plan import Comparison, texts_of
 from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import COMPARED, PAIRS_JUDGED
@@ -48,7 +49,7 @@ def collect(comparison: Comparison, judging: Manifest, folder: Path, name: str) 
         DiskFull: No room; the old table is untouched.
     """
     a, b = comparison.sides
-    written = {side: texts_of(side.job) for side in comparison.sides}
+    written_a, written_b = (texts_of(side.job) for side in comparison.sides)
     positions = {request.row: at for at, request in enumerate(comparison.requests.requests)}
     table, verdicts = folder / f"{name}.parquet", Counter[str]()
     made = {"job": judging.job, "jobs": [a.job.job, b.job.job, judging.job]}
@@ -58,7 +59,8 @@ def collect(comparison: Comparison, judging: Manifest, folder: Path, name: str) 
             judging.check_rows(chunk, [positions.get(row["row"], -1) for row in rows], "pairs")
             for row in rows:
                 verdicts[row["verdict"]] += 1
-                one, other = (written[side][positions[row["row"]]] for side in (a, b))
+                at = positions[row["row"]]
+                one, other = written_a[at], written_b[at]
                 row |= {
                     "model_a": a.contestant.name,
                     "model_b": b.contestant.name,
@@ -74,6 +76,7 @@ def collect(comparison: Comparison, judging: Manifest, folder: Path, name: str) 
         "source": {"path": judging.source.path, "sha256": a.job.source.sha256, "bytes": a.job.source.bytes},
         "dataset": comparison.dataset,
         "split": comparison.split,
+        "contestants": {name: _who(side.contestant) for name, side in (("a", a), ("b", b))},
         "jobs": {name: job.identity() for name, job in (("a", a.job), ("b", b.job), ("judge", judging))},
         "counts": {
             "rows": comparison.requests.rows,
@@ -86,3 +89,8 @@ def collect(comparison: Comparison, judging: Manifest, folder: Path, name: str) 
     path = folder / f"{name}.provenance.json"
     write_bytes(path, json.dumps(provenance, indent=2, ensure_ascii=False).encode())
     return Tables(table, path, verdicts)
+
+
+def _who(contestant: Contestant) -> dict[str, str]:
+    who = contestant.who
+    return {"name": contestant.name, "base": who.base_model if isinstance(who, Local) else who.model}

@@ -13,9 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.chunks.manifest import Source
+from tasks.models.messages import BadConversation, check_conversation
 from tasks.storage.errors import PermanentError
 from tasks.storage.tables import open_parquet
 
@@ -23,13 +26,12 @@ TEXT = "{text}"
 MESSAGES, KEEP = "messages", "keep"
 _GROUP = "split_group"
 _BATCH = 1_000
-_ROLES = ("system", "user", "assistant")
 
 # Why a row of the split asks nothing, for every reason that a report may name.
 REASONS = {
     "not-kept": "the table says keep = false",
     "repeated": "an earlier row asks the same, and would be answered the same",
-    "no-request": "there is nothing to ask: no text, or no turn of a user",
+    "no-request": "there is nothing to ask: no text, or no conversation with a turn of the user",
 }
 
 
@@ -57,6 +59,24 @@ class Requests(NamedTuple):
     requests: tuple[Request, ...]
     rows: int
     left_out: dict[str, int]
+
+
+def find_split(version: Path, certificate: Mapping[str, Any], split: str) -> Source:
+    """The file of a split, as its dataset's certificate has it.
+
+    Args:
+        version: The folder of a dataset's version, held against its certificate.
+        certificate: The certificate.
+        split: train, validation or test.
+
+    Raises:
+        BadRequests: The version has no such split.
+    """
+    name = f"data/{split}-00000-of-00001.parquet"
+    if name not in certificate["files"]:
+        raise BadRequests(f"{version} has no rows in {split!r}. It has: {', '.join(certificate['splits'])}.")
+    told = certificate["files"][name]
+    return Source(str(version / name), told["sha256"], told["bytes"])
 
 
 def read_requests(path: Path, column: str, prompt: str) -> Requests:
@@ -119,12 +139,15 @@ def _messages(path: Path, row: int, column: str, value: Any, prompt: str) -> tup
     if value is None:
         return None
     try:
-        turns = [{"role": str(turn["role"]), "content": str(turn["content"] or "")} for turn in value]
+        turns = [{"role": turn["role"], "content": turn["content"]} for turn in value]
     except (TypeError, KeyError) as error:
         raise BadRequests(
             f"{path}, row {row}: column {column!r} holds {str(value)[:80]!r}, which is neither a text nor a conversation."
         ) from error
     while turns and turns[-1]["role"] == "assistant":
         turns.pop()
-    asks = bool(turns) and turns[-1]["role"] == "user" and all(turn["content"].strip() for turn in turns)
-    return tuple(turns) if asks and all(turn["role"] in _ROLES for turn in turns) else None
+    try:
+        check_conversation(turns, "user")
+    except BadConversation:
+        return None
+    return tuple(turns)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from tasks.chat.protocol import CUT, REFUSED, Account, Engine, Question, Reply
+from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.judging.contestants import Local, Sampling
 from tasks.storage.errors import PermanentError
 from tasks.storage.schemas import WRITTEN
@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 PROMPT = "write-joke/1"
 BATCH = 16  # conversations at once on a local model
+TOO_LONG = "too-long"
 _REFUSED = "rejected"  # in the footer
+
+# Why there is no text, for every code that a table may hold.
+REASONS = {
+    REFUSED: "the service will not take the request",
+    CUT: "the text did not end within max_tokens, and half a joke cannot be judged",
+    UNREADABLE: "the service sent something else than a text",
+    UNANSWERED: "the service fails on this request while it answers others",
+    TOO_LONG: "the request does not fit into the model",
+}
 
 
 class AllRefused(PermanentError):
@@ -120,31 +130,56 @@ class LocalWriter:
         return f"toy:{self._name}" if self._loaded.toy else self._name
 
     def write(self, conversations: Sequence[Conversation]) -> list[Reply]:
-        """Write, conversations of like length together."""
-        from tasks.models import generate
-
-        temperature, max_tokens, seed = self._sampling
-        sampling = generate.Sampling(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
+        """Write, conversations of like length together; half as many where the GPU has no room."""
         order = sorted(
             range(len(conversations)), key=lambda at: sum(len(turn["content"]) for turn in conversations[at])
         )
         replies: dict[int, Reply] = {}
         with self._lock:
-            for start in range(0, len(order), self._batch):
-                places = order[start : start + self._batch]
-                some = [conversations[at] for at in places]
-                written = generate.generate_chat(self._loaded.model, self._loaded.family, some, sampling)
-                for at, (text, finish, prompt_tokens, completion_tokens) in zip(places, written, strict=True):
-                    cut = finish == "length"
-                    replies[at] = Reply(
-                        None if cut else text,
-                        CUT if cut else None,
-                        f"The text did not end within {max_tokens:,} tokens; it begins {text[:80]!r}." if cut else "",
-                        self.name,
-                        prompt_tokens,
-                        completion_tokens,
-                    )
+            while len(replies) < len(order):
+                places = order[len(replies) : len(replies) + self._batch]
+                some = self._some([conversations[at] for at in places])
+                replies.update(zip(places, some, strict=False))
         return [replies[at] for at in range(len(conversations))]
+
+    def _some(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        """Replies to some, or to none of them after the batch was halved."""
+        import torch
+
+        from tasks.models.tree import PromptTooLong
+
+        try:
+            return self._generated(conversations)
+        except PromptTooLong as error:
+            fits = [each for at, each in enumerate(conversations) if at not in error.at]
+            rest = iter(self._generated(fits) if fits else [])
+            return [
+                Reply(None, TOO_LONG, f"The request {error}", self.name) if at in error.at else next(rest)
+                for at in range(len(conversations))
+            ]
+        except torch.OutOfMemoryError:
+            if self._batch == 1:
+                raise
+            self._batch //= 2
+        torch.cuda.empty_cache()  # here, where the exception no longer holds the tensors
+        return []
+
+    def _generated(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        from tasks.models.generate import Sampling as Drawing
+        from tasks.models.generate import generate_chat
+
+        temperature, most, seed = self._sampling
+        drawing = Drawing(max_new_tokens=most, temperature=temperature, seed=seed)
+        return [
+            Reply(text, None, "", self.name, asked, written)
+            if finish == "stop"
+            else Reply(
+                None, CUT, f"The text did not end within {most:,} tokens: {text[:80]!r}…", self.name, asked, written
+            )
+            for text, finish, asked, written in generate_chat(
+                self._loaded.model, self._loaded.family, conversations, drawing
+            )
+        ]
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], writer: Writer) -> list[dict[str, Any]]:
