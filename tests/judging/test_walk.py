@@ -28,7 +28,8 @@ def long(request: str) -> str:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return read_table(path, COMPARED).to_pylist()
+    found: list[dict[str, Any]] = read_table(path, COMPARED).to_pylist()
+    return found
 
 
 def test_every_pair_is_asked_in_both_orders_and_stands_in_the_table(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_text_that_is_missing_is_nobodys_loss(tmp_path: Path) -> None:
 
 def test_a_service_that_refuses_everything_is_not_the_texts_fault(tmp_path: Path) -> None:
     refusing = FakeJudge(lambda *_: Reply(None, REFUSED, "no model"))
-    with pytest.raises(AllRefused, match="fake refuses all 8 questions of this chunk. no model"):
+    with pytest.raises(AllRefused, match=r"fake refuses all 8 questions of this chunk. no model"):
         judged(tmp_path, compared(tmp_path, split_of(tmp_path, WORDS), long, short), refusing)
 
 
@@ -151,9 +152,8 @@ def test_of_a_conversation_the_right_answer_is_left_out(tmp_path: Path) -> None:
     turns = [
         [("user", "Eres guionista."), ("assistant", "Ya."), ("user", "Sobre: suegra"), ("assistant", "SECRETO")],
         [("assistant", "Nadie preguntó.")],
-        None,
     ]
-    messages = [each and [{"role": role, "content": text} for role, text in each] for each in turns]
+    messages = [*([{"role": role, "content": text} for role, text in each] for each in turns), None]
     source = split_of(tmp_path, ["x", "y", "z"], messages=messages)
     found = read_requests(Path(source.path), "messages", "")
     assert ("Sobre: suegra", 3) == (found.requests[0].text, len(found.requests[0].messages))
@@ -176,5 +176,5 @@ def test_a_split_that_cannot_be_asked_about_says_why(tmp_path: Path, column: str
 
 
 def test_a_split_that_asks_nothing_says_so(tmp_path: Path) -> None:
-    with pytest.raises(BadRequests, match="No row of .* asks anything \\(2 there is nothing to ask"):
+    with pytest.raises(BadRequests, match=r"No row of .* asks anything \(2 there is nothing to ask"):
         read_requests(Path(split_of(tmp_path, [" ", None]).path), "keyword", PROMPT)
