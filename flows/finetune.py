@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.finetune import Device, LoraSettings, Preset, package_adapter, plan_training, train_adapter, working_on
+from tasks.finetune import Device, LoraSettings, Preset, package_adapter, plan_training, train_adapter
+from tasks.plan import working_on
 
 DEFAULTS = LoraSettings()
 
@@ -64,6 +65,6 @@ def finetune_lora(
         processes,
         restarts,
     )
-    with working_on(plan):
+    with working_on(plan.folder):
         train_adapter(plan, name)
         return package_adapter(plan, name)

@@ -50,7 +50,7 @@ def translate_llava(
     manifest = plan_translation(
         source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts
     )
-    with working_on(manifest, asker):
+    with working_on(manifest.folder, asker):
         missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts)
         if missing:
             return manifest.folder

@@ -131,7 +131,7 @@ def predict(plan: Plan, restarts: int) -> None:
         try:
             for subject in alike:
                 for job in subject.jobs.values():
-                    with working_on(job):
+                    with working_on(job.folder):
                         _asked[job.job] = (subject, plan.data)
                         if job.pending(PREDICTIONS):
                             open_model(subject, plan.data)
