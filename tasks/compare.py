@@ -99,7 +99,7 @@ def write(comparison: Comparison, budget: float | None, force: bool, restarts: i
         BudgetReached: The next question could cost more than is left.
     """
     for side in comparison.sides:
-        with working_on(side.job, open_local):
+        with working_on(side.job.folder, open_local):
             _writing[side.job.job] = side
             if isinstance(side.contestant.who, Local) and side.job.pending(WRITTEN):
                 open_contestant(side, comparison.sampling)
@@ -143,7 +143,7 @@ def judge_pairs(judging: Manifest, comparison: Comparison, budget: float | None,
         ChunksFailed: Some chunks failed; says which, and what to press.
         BudgetReached: The next question could cost more than is left.
     """
-    with working_on(judging):
+    with working_on(judging.folder):
         more = {"judge": comparison.judge, "account": account_of(judging, comparison, budget)}
         run_chunks(judge_chunk, judging, PAIRS_JUDGED, None, force, restarts, **more)
 
@@ -234,7 +234,11 @@ def _writer(contestant: Contestant, sampling: Sampling, account: Account | None)
 
 
 def _open_engine(chat: str) -> Asker:
-    return Asker(open_chat(chat, read_options), _journal(DataRoot(Settings().data)), read_prices())
+    return Asker(open_chat(chat, read_options), _journal(DataRoot(Settings().data)), read_prices(Settings().prices))
+
+
+def _open_local(who: Local, sampling: Sampling) -> LocalWriter:
+    return LocalWriter(who, sampling)
 
 
 def _open_journal(root: DataRoot) -> Journal:
@@ -243,7 +247,7 @@ def _open_journal(root: DataRoot) -> Journal:
 
 _journal = Shared(_open_journal, close=Journal.close)
 open_engines = Shared(_open_engine, close=Asker.close)
-open_local = Shared(LocalWriter)
+open_local = Shared(_open_local)
 _writing: dict[str, Side] = {}  # who writes a job of this run
 
 
