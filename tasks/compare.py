@@ -212,7 +212,7 @@ def _contestant(typed: str, device: Device, load_in_4bit: bool, root: DataRoot) 
     if typed.partition(":")[0] in chat_names() and ":" in typed:
         chat, model = split_model(typed)
         return contestants.remote(typed, chat, model, _engine(chat).name)
-    if typed in (CURRENT, LATEST) or (root.adapters / typed).is_dir() or (Path(typed) / RECORD).is_file():
+    if typed in (CURRENT, LATEST) or any((at / RECORD).is_file() for at in (root.adapters / typed, Path(typed))):
         folder = find_adapter(root.adapters, typed)
         return contestants.of_adapter(folder, read_adapter(folder), device)
     from tasks.models.load import check_device, find

@@ -1,0 +1,153 @@
+"""compare-jokes on a real server and worker: two toy writers, a scripted judge; Retry, kill -9, no second question."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tasks.chunks.manifest import Manifest, read_manifest
+from tasks.judging.plan import JUDGE, WRITE
+from tasks.storage.schemas import COMPARED, PAIRS_JUDGED, WRITTEN
+from tasks.storage.tables import read_table
+from tests.flows.local_prefect import LocalPrefect
+
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+DEPLOYMENT = "compare-jokes/vina"
+
+
+class Toys(NamedTuple):
+    """The data root, and what every run asks for."""
+
+    data: Path
+    asked: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
+    env = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+    with LocalPrefect(tmp_path_factory.mktemp("compare"), TRASVASE_CHUNK_RETRIES="0", **env) as local:
+        local.deploy()
+        local.without_triggers()
+        local.start_worker("gpu")
+        yield local
+
+
+@pytest.fixture(scope="module")
+def toys(local: LocalPrefect, tmp_path_factory: pytest.TempPathFactory) -> Toys:
+    import torch
+
+    from tests.judging.toys import keywords, writer
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("toys")
+    data = local.folder.parent
+    keywords(data.parent, 20)
+    models = {f"model_{side}": str(writer(folder / f"toy-{side}", seed)) for seed, side in enumerate("ab")}
+    asked = {**models, "dataset": "jokes", "judge": "scripted:upper", "device": "cpu", "chunk_size": 5}
+    return Toys(data, {**asked, "max_tokens": 120, "budget_usd": None})
+
+
+def jobs(toys: Toys, kind: str) -> list[Manifest]:
+    found = (read_manifest(folder) for folder in sorted((toys.data / "jobs").iterdir()))
+    return [job for job in found if job is not None and job.kind == kind]
+
+
+def calls(toys: Toys) -> int:
+    """Questions that were ever asked of a service."""
+    with closing(sqlite3.connect(toys.data / "journal" / "answers.sqlite")) as journal:
+        (count,) = journal.execute("SELECT count(*) FROM calls").fetchone()
+    return int(count)
+
+
+def test_retry_writes_and_asks_only_what_is_missing(local: LocalPrefect, toys: Toys) -> None:
+    run = local.run(DEPLOYMENT, **toys.asked, name="once")
+    local.wait(run, "COMPLETED", seconds=300)
+    (judging,), writing = jobs(toys, JUDGE), jobs(toys, WRITE)
+    assert 2 == len(writing)
+    found = read_table(toys.data / "tables" / "once.parquet", COMPARED).to_pylist()
+    asked = sum(row["said_a_first"] is not None for row in found)
+    assert (2 * asked, judging.rows) == (calls(toys), len(found))
+    assert {"toy:toy-a"} == {row["written_by_a"] for row in found}
+
+    whole = {name: (toys.data / "tables" / f"once{name}").read_bytes() for name in (".parquet", ".provenance.json")}
+    obstacles = [(writing[0], WRITTEN), (judging, PAIRS_JUDGED)]
+    for job, schema in obstacles:
+        path = job.path(job.chunks()[1])
+        path.unlink()
+        path.mkdir()  # a chunk that cannot be put in place
+        run = run if job is judging else local.run(DEPLOYMENT, **toys.asked, name="once")
+        if job is judging:
+            local.retry(run)
+            local.wait(run, "RUNNING")
+        assert "chunks failed: chunk-00001." in local.wait(run, "FAILED", seconds=300)["message"]
+        path.rmdir()
+        assert [1] == [chunk.number for chunk in job.pending(schema)]
+    local.retry(run)
+    local.wait(run, "RUNNING")
+    local.wait(run, "COMPLETED", seconds=300)
+    assert whole == {name: (toys.data / "tables" / f"once{name}").read_bytes() for name in whole}
+    assert 2 * asked == calls(toys), "what was judged is in the journal"
+
+
+def test_exchanged_contestants_cost_nothing_and_turn_the_report_round(local: LocalPrefect, toys: Toys) -> None:
+    before = calls(toys)
+    asked = {**toys.asked, "model_a": toys.asked["model_b"], "model_b": toys.asked["model_a"]}
+    run = local.run(DEPLOYMENT, **asked, name="turned")
+    local.wait(run, "COMPLETED", seconds=300)
+    assert (before, 2) == (calls(toys), len(jobs(toys, WRITE)))
+    there, back = (report(toys, name) for name in ("once", "turned"))
+    turned = {"a": "b", "b": "a"}
+    counts = there["comparison"]["counts"]
+    assert {turned.get(name, name): count for name, count in counts.items()} == back["comparison"]["counts"]
+    one, other = (each["comparison"]["win_rate"] for each in (there, back))
+    assert pytest.approx(1 - one["share"]) == other["share"]
+    assert ["script" in warning for warning in there["warnings"] if "judge is" in warning] == [True]
+    assert sum("random weights" in warning for warning in there["warnings"]) == 2
+
+
+def report(toys: Toys, name: str) -> dict[str, Any]:
+    (folder,) = (toys.data / "reports").glob(f"{name}-*")
+    read: dict[str, Any] = json.loads((folder / "report.json").read_bytes())
+    return read
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(local: LocalPrefect, toys: Toys) -> None:
+    asked = {**toys.asked, "seed": 1, "chunk_size": 2, "name": "killed"}
+    run = local.run(DEPLOYMENT, **asked)
+    process = local.flow_process(run)
+    local.wait_for_log(run, "chunk-00001 done", seconds=120)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(30)
+    before = {path: path.stat().st_mtime_ns for path in (toys.data / "jobs").glob("write-jokes-*/chunks/*.parquet")}
+    local.retry(run)
+    local.wait(run, "RUNNING")
+    local.wait(run, "COMPLETED", seconds=300)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    found = read_table(toys.data / "tables" / "killed.parquet", COMPARED).to_pylist()
+    again = local.run(DEPLOYMENT, **{**asked, "name": "again"})
+    count = calls(toys)
+    local.wait(again, "COMPLETED", seconds=300)
+    assert (found, count) == (read_table(toys.data / "tables" / "again.parquet", COMPARED).to_pylist(), calls(toys))
+
+
+def test_what_cannot_be_says_why(local: LocalPrefect, toys: Toys) -> None:
+    for changed, message in (
+        ({"model_b": toys.asked["model_a"]}, "are the same model, so every pair is a tie"),
+        ({"judge": "toy"}, "'toy' is not a model. Write it as chat:model"),
+        ({"judge": "scripted:louder"}, "The scripted chat has no model 'louder'"),
+        ({"split": "validation"}, "has no rows in 'validation'"),
+        ({"column": "keyword"}, "Give a prompt with {text} where the text belongs"),
+        ({"model_a": "latest"}, "There is no 'latest' adapter"),
+        ({"device": "cuda"}, "This worker has no GPU that torch sees"),
+        ({"human": "nowhere.csv"}, "There is no file nowhere.csv with people's choices"),
+    ):
+        run = local.run(DEPLOYMENT, **{**toys.asked, **changed})
+        assert message in local.wait(run, "FAILED", seconds=120)["message"]
