@@ -197,12 +197,13 @@ def _page(
         "A wins (ties half)": _told(found.win_rate),
         "95 % interval": _ends(found.win_rate),
         "Pairs judged": found.win_rate.n,
-        "p": found.p,
-        "Pairs needed": found.needed,
+        "p": told_p(found.p).removeprefix("p ").removeprefix("= "),
+        "Pairs needed": found.needed if found.outcome == "not enough evidence" else None,
         "Orders contradict": _told(found.flips),
         "USD": sum(figures["cost_usd"].values()),
     }
     title = f"{figures['a']} (A) against {figures['b']} (B)"
+    facts = {name: cell for name, cell in facts.items() if cell is not None}
     return Page(title, facts, list(_sections(figures, found, calibration, rows)))
 
 
@@ -306,8 +307,9 @@ def _of_people(found: Calibration | None) -> tuple[str, list[Table]]:
         return _NO_PEOPLE, []
     alpha = found.alpha
     ends = f"{alpha.low:.2f} to {alpha.high:.2f}" if alpha.low is not None and alpha.high is not None else alpha.reason
+    who = f"{found.people:,} {'person' if found.people == 1 else 'people'}"
     return (
-        f"{found.people:,} people looked at {alpha.units:,} of the judged pairs. An inconsistent verdict counts as a tie.",
+        f"{who} looked at {alpha.units:,} of the judged pairs. An inconsistent verdict counts as a tie.",
         [
             Table(
                 ["figure", "value", "95 % interval", "n"],
@@ -363,16 +365,21 @@ def _worth_reading(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 
 
 def _card(row: Mapping[str, Any]) -> Card:
-    said = [
-        [order, row[f"said_{key}"], row[f"reason_{key}"]]
-        for order, key in (("A's text first", "a_first"), ("B's text first", "b_first"))
+    said: list[list[Cell]] = [
+        [f"{first}'s text first", _whose(row[f"said_{key}"], first, second), row[f"reason_{key}"]]
+        for first, second, key in (("A", "B", "a_first"), ("B", "A", "b_first"))
     ]
     return Card(
         f"Row {row['row']}, {row['id']}: {_NAMES[row['verdict']]}",
         (),
-        Table(["order", "the judge names", "because"], said, "A and B in the judge's words are first and second"),
+        Table(["order", "better", "because (A is here what stood first)"], said),
         {"Request": row["request"], "Text of A": row["text_a"] or "", "Text of B": row["text_b"] or ""},
     )
+
+
+def _whose(said: str | None, first: str, second: str) -> str | None:
+    """Whose text is meant by what the judge said of the first and the second."""
+    return f"{first}'s" if said == "A" else f"{second}'s" if said == "B" else said
 
 
 def _made(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
