@@ -50,17 +50,15 @@ def collect(comparison: Comparison, judging: Manifest, folder: Path, name: str) 
     """
     a, b = comparison.sides
     written_a, written_b = (texts_of(side.job) for side in comparison.sides)
-    positions = {request.row: at for at, request in enumerate(comparison.requests.requests)}
     table, verdicts = folder / f"{name}.parquet", Counter[str]()
     made = {"job": judging.job, "jobs": [a.job.job, b.job.job, judging.job]}
     with table_writer(table, COMPARED, made) as writer:
         for chunk in judging.chunks():
             rows = read_table(judging.path(chunk), PAIRS_JUDGED).to_pylist()
-            judging.check_rows(chunk, [positions.get(row["row"], -1) for row in rows], "pairs")
+            judging.check_rows(chunk, [row["row"] for row in rows], "pairs")
             for row in rows:
                 verdicts[row["verdict"]] += 1
-                at = positions[row["row"]]
-                one, other = written_a[at], written_b[at]
+                one, other = written_a[row["row"]], written_b[row["row"]]
                 row |= {
                     "model_a": a.contestant.name,
                     "model_b": b.contestant.name,

@@ -101,8 +101,8 @@ def plan_writing(
     parameters = {**contestant.identity, **asked, **sampling._asdict()}
     versions = {"code": VERSION, **contestant.versions}
     rows = [
-        {"row": each.row, "id": each.id, "group": each.group, "messages": list(each.messages)}
-        for each in requests.requests
+        {"row": at, "split_row": each.row, "id": each.id, "group": each.group, "messages": list(each.messages)}
+        for at, each in enumerate(requests.requests)
     ]
     return Side(contestant, _job(WRITE, source, parameters, versions, rows, REQUESTS, jobs, chunk_size))
 
@@ -150,6 +150,7 @@ def _pair(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     digest = hashlib.blake2b(json.dumps(texts, ensure_ascii=False).encode(), digest_size=8)
     return {
         "row": one["row"],
+        "split_row": one["split_row"],
         "id": digest.hexdigest(),
         "group": one["group"],
         "request": one["messages"][-1]["content"],

@@ -434,7 +434,8 @@ JOKES = TableSchema(
 
 # Jokes compared. What the contestants are asked, and what they wrote: no `text` where there is none, with its reason.
 _REQUEST = [
-    pa.field("row", pa.int64(), nullable=False),  # of the split
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("split_row", pa.int64(), nullable=False),
     pa.field("id", pa.string(), nullable=False),
     pa.field("group", pa.string(), nullable=False),
     pa.field("messages", _CHAT, nullable=False),
@@ -459,6 +460,7 @@ WRITTEN = TableSchema(
 # "A" is the text that stood first. `settled` says why a pair was not asked about, `error` why it could not be judged.
 _PAIR = [
     pa.field("row", pa.int64(), nullable=False),
+    pa.field("split_row", pa.int64(), nullable=False),
     pa.field("id", pa.string(), nullable=False),
     pa.field("group", pa.string(), nullable=False),
     pa.field("request", pa.string(), nullable=False),

@@ -125,11 +125,9 @@ def test_a_run_that_was_killed_goes_on_where_it_was(local: LocalPrefect, toys: T
     process = local.flow_process(run)
     local.wait_for_log(run, "chunk-00001 done", seconds=120)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait(30)
+    local.wait(run, "CRASHED")
     before = {path: path.stat().st_mtime_ns for path in (toys.data / "jobs").glob("write-jokes-*/chunks/*.parquet")}
-    local.retry(run)
-    local.wait(run, "RUNNING")
-    local.wait(run, "COMPLETED", seconds=300)
+    local.wait(local.restart_of(run), "COMPLETED", seconds=300)
     assert before == {path: path.stat().st_mtime_ns for path in before}
     found = read_table(toys.data / "tables" / "killed.parquet", COMPARED).to_pylist()
     again = local.run(DEPLOYMENT, **{**asked, "name": "again"})
