@@ -58,7 +58,7 @@ def mine_jokes(
         models: Another model for a step, such as {"rewrite": "mistral:mistral-large-4"}.
         funnel: Which jokes are kept; one that is out by then is asked nothing more. No joke is dropped from the table.
         mode: batch sends each step's questions through the batch API, at half the price and in hours instead of minutes.
-        budget_usd: What this walk may cost in all, over all its runs; at it the run pauses and asks for more. Empty: no end.
+        budget_usd: What this walk may cost in all, over all its runs; at it the run pauses and asks for more.
         estimate: Only say what it would cost: calls, tokens, dollars, time. Nothing is asked.
         max_chars: Characters of a window, which is one question.
         overlap_chars: Characters that each window shares with the next: jokes up to this length are whole in one.

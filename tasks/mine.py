@@ -82,10 +82,11 @@ def plan_refining(
     from tasks.jokes import plan
     from tasks.jokes.refine import PROMPTS, VERSION
 
-    parameters = {"steps": {step: asked[step] for step in STEPS if step in asked}, "variety": variety, "funnel": funnel}
-    prompts = {step: PROMPTS[step] for step in parameters["steps"]}
-    chats = {step: _engine(model)[0].name for step, model in asked.items()}
-    versions = {"code": VERSION, **prompts, **{f"{step} chat": chats[step] for step in prompts}}
+    steps = {str(step): asked[step] for step in STEPS if step in asked}
+    parameters = {"steps": steps, "variety": variety, "funnel": funnel}
+    prompts = {step: PROMPTS[step] for step in steps}
+    chats = {f"{step} chat": _engine(model)[0].name for step, model in steps.items()}
+    versions = {"code": VERSION, **prompts, **chats}
     manifest = plan.plan_refining(jokes, windows.folder.parent, chunk_size, parameters, versions)
     get_run_logger().info("%s: %d jokes, steps %s.", manifest.job, manifest.rows, ", ".join(prompts) or "none")
     return manifest
@@ -155,7 +156,9 @@ def _refined(
     from tasks.jokes.funnel import PRESETS
     from tasks.jokes.refine import refine_jokes
 
-    rows = [row for chunk in chunks for row in read_group(manifest.rows_path, JOKES_EXTRACTED, chunk.number).to_pylist()]
+    rows = [
+        row for chunk in chunks for row in read_group(manifest.rows_path, JOKES_EXTRACTED, chunk.number).to_pylist()
+    ]
     steps = {step: Asked(*_engine(model, mode)) for step, model in manifest.parameters["steps"].items()}
     wanted = PRESETS[manifest.parameters["funnel"]].wants
     return refine_jokes(rows, steps, account, variety=manifest.parameters["variety"], wanted=wanted, again=again)
