@@ -160,7 +160,7 @@ def _refined(
         row for chunk in chunks for row in read_group(manifest.rows_path, JOKES_EXTRACTED, chunk.number).to_pylist()
     ]
     steps = {step: Asked(*_engine(model, mode)) for step, model in manifest.parameters["steps"].items()}
-    wanted = PRESETS[manifest.parameters["funnel"]].wants
+    wanted = PRESETS[manifest.parameters["funnel"]].of_steps(steps).wants
     return refine_jokes(rows, steps, account, variety=manifest.parameters["variety"], wanted=wanted, again=again)
 
 

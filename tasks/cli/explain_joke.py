@@ -54,7 +54,7 @@ def told(row: Mapping[str, Any], block: Block) -> Iterator[str]:
     yield f"  extracted by     {row['extracted_by']}, ${row['extract_usd']:.6f}"
     yield from block("text", row["text"])
     if row["invented"]:
-        yield f"  place            none: {row['found']:.0%} of its words stand in its window in order, so it counts as invented"
+        yield f"  place            none, only {row['found']:.0%} of its words found in its window: counts as invented"
     else:
         at = f"{row['start']:.0f} to {row['end']:.0f} s, words {row['first_word']} to {row['stop_word']}"
         yield f"  place            {at}, {row['found']:.0%} of its words found"

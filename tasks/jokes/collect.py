@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from tasks.chunks.manifest import Manifest
 from tasks.jokes import accents, duplicates
-from tasks.jokes.funnel import PRESETS
+from tasks.jokes.funnel import PRESETS, own_keywords
 from tasks.jokes.locate import LEAST_FOUND, locate
 from tasks.jokes.plan import transcripts_of
 from tasks.jokes.prompts import telling
@@ -127,9 +127,11 @@ def collect(windows: Manifest, refined: Manifest, folder: Path, name: str) -> Ta
         some = read_table(refined.path(chunk), JOKES_REFINED).to_pylist()
         refined.check_rows(chunk, [row["row"] for row in some], "jokes")
         rows += some
-    stages = PRESETS[refined.parameters["funnel"]].run(rows)
+    stages = PRESETS[refined.parameters["funnel"]].of_steps(refined.parameters["steps"]).run(rows)
     for row in rows:
-        _finish(row, refined.parameters["variety"])
+        row["cost_usd"] = row["extract_usd"] + sum(row[f"{step}_usd"] or 0.0 for step in STEPS)
+        row["keyword"] = row["messages"] = None
+    _teach([row for row in rows if row["keep"]], refined.parameters["variety"])
     failed = _failed_windows(windows)
     table, rejected = folder / f"{name}.parquet", folder / f"{name}.rejected.parquet"
     made = {"jobs": [windows.job, refined.job]}
@@ -259,11 +261,9 @@ def latest_text(row: Mapping[str, Any]) -> str:
     return text
 
 
-def _finish(row: dict[str, Any], variety: str) -> None:
-    """What a funnelled joke costs, and what a model is taught with it."""
-    row["cost_usd"] = row["extract_usd"] + sum(row[f"{step}_usd"] or 0.0 for step in STEPS)
-    row["keyword"] = row["messages"] = None
-    if row["keep"]:
-        row["keyword"] = next(iter(row["corrected_keywords"] or row["keywords"] or ()), None)
+def _teach(kept: Sequence[dict[str, Any]], variety: str) -> None:
+    """What a model is taught with the jokes that are kept: each is asked for by a keyword, its own one if it has any."""
+    for row, own in zip(kept, own_keywords(kept), strict=True):
+        row["keyword"] = own or next(iter(row["corrected_keywords"] or row["keywords"] or ()), None)
         if row["keyword"]:
             row["messages"] = telling(row["keyword"], latest_text(row), variety)

@@ -181,6 +181,10 @@ def _saying(text: str, when: str) -> Callable[[Question], Completion | None]:
     return lambda question: Completion(text, "stop", "", 9, 9) if when in question.messages[1][1] else None
 
 
+def _repertoire(words: str) -> str:
+    return json.dumps({"jokes": [{"quote": words, "start_mark": "", "end_mark": "", "text": words}]})
+
+
 def test_an_invented_joke_is_flagged_and_not_dropped(tmp_path: Path, asking: Asking) -> None:
     joke = {"quote": "un pingüino entra a la oficina de impuestos", "start_mark": "", "end_mark": "", "text": ""}
     said = _saying(json.dumps({"jokes": [joke]}), "familia muy educada")
@@ -194,8 +198,7 @@ def test_an_invented_joke_is_flagged_and_not_dropped(tmp_path: Path, asking: Ask
 
 def test_what_another_window_says_counts_as_invented_here(tmp_path: Path, asking: Asking) -> None:
     words = "la llevé al banco a cobrar la pensión la niña del mesón le dice señora ponga su huella"
-    joke = {"quote": words, "start_mark": "", "end_mark": "", "text": words}
-    said = _saying(json.dumps({"jokes": [joke]}), "familia muy educada")
+    said = _saying(_repertoire(words), "familia muy educada")
     chat = Counting(lambda question: said(question) if question.prompt.startswith("extract") else None)
     walked = _walk(tmp_path, asking(tmp_path, chat))
     rows = read_table(walked.tables.table, JOKES).to_pylist()
@@ -225,9 +228,27 @@ def test_a_routine_with_instructions_in_it_costs_no_other_routine_anything(tmp_p
 
 
 def test_a_joke_in_two_windows_word_for_word_is_one_row_with_both(tmp_path: Path, asking: Asking) -> None:
-    walked = _walk(tmp_path, asking(tmp_path, Counting()), sizes=(1_100, 430))
+    words = "mi hermano se compró un auto eléctrico cien kilómetros con una carga dice el folleto"
+    said = _saying(_repertoire(words), words)
+    chat = Counting(lambda question: said(question) if question.prompt.startswith("extract") else None)
+    walked = _walk(tmp_path, asking(tmp_path, chat))
     rows = read_table(walked.windows.folder / "jokes.parquet", JOKES_EXTRACTED).to_pylist()
-    assert any(row["windows"] == [0, 1] for row in rows)
+    (row,) = [row for row in rows if row["text"] == words]
+    assert ([0, 1], None) == (row["windows"], row["duplicate_of"])
+
+
+def test_a_joke_in_two_windows_in_other_words_is_a_duplicate_by_its_place(tmp_path: Path, asking: Asking) -> None:
+    words = "mi hermano se compró un auto eléctrico cien kilómetros con una carga dice el folleto"
+    first = _saying(_repertoire(words), "hola cómo están")
+    second = _saying(_repertoire(words.removeprefix("mi hermano ")), words)
+    chat = Counting(
+        lambda question: (first(question) or second(question)) if question.prompt.startswith("extract") else None
+    )
+    walked = _walk(tmp_path, asking(tmp_path, chat))
+    rows = read_table(walked.tables.table, JOKES).to_pylist()
+    one, other = [row for row in rows if row["routine"] == "la-micro"]
+    assert (None, one["id"]) == (one["duplicate_of"], other["duplicate_of"])
+    assert "same place" == other["reason"]
 
 
 def test_a_bad_routine_is_rejected_by_name_and_the_others_go_on(tmp_path: Path, asking: Asking) -> None:

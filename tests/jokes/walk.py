@@ -82,7 +82,7 @@ def refine(manifest: Manifest, chunk: Chunk, engine: Engine, account: Account) -
     rows = read_group(manifest.rows_path, JOKES_EXTRACTED, chunk.number).to_pylist()
     asked: Mapping[str, Any] = manifest.parameters
     steps = {step: Asked(engine, model) for step, model in asked["steps"].items()}
-    wanted = PRESETS[asked["funnel"]].wants
+    wanted = PRESETS[asked["funnel"]].of_steps(steps).wants
     again = steps_that_failed(manifest.aside(chunk))
     done = refine_jokes(rows, steps, account, variety=asked["variety"], wanted=wanted, again=again)
     return write_jokes(done, manifest.path(chunk), manifest.job)
