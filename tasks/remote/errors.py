@@ -20,6 +20,10 @@ class Unreachable(TransientError):
     """No connection, a connection that broke, no answer in time, or a 5xx."""
 
 
+class NoAnswer(Unreachable):
+    """The request went out and no whole answer came back: the service may have done the work, and billed it."""
+
+
 class BadAnswer(TransientError):
     """An answer came and is not one: HTML, truncated JSON, another shape."""
 

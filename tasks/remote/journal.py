@@ -1,10 +1,14 @@
 """Every answer of every service, stored before it is used, under what was asked.
 
-``journal/answers.sqlite`` has two tables::
+``journal/answers.sqlite`` has three tables::
 
     answers  key (16 bytes)  |  answer "El autobús es blanco."  |  refusal null
     calls    at 1763629200.1 |  job "translate-llava-3f2a…"  |  service "google/4.0.2"  |  texts 38  |  chars 4471  |
              seconds 0.31    |  outcome "answered"           |  cost_usd 0.0
+    holds    at 1763629200.1 |  job "mine-jokes-9b1c…"       |  service "mistral"       |  cost_usd 0.0031
+
+A hold is a call under way, with the most that it can cost. It goes when the call is written down; the hold of a call
+that kill -9 cut off stays, and counts as spent.
 
 SQLite in WAL mode with ``synchronous=FULL``: an answer that was used has been on the disk before.
 """
@@ -15,6 +19,7 @@ import hashlib
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +34,8 @@ CREATE TABLE IF NOT EXISTS calls (
     at REAL NOT NULL, job TEXT NOT NULL, service TEXT NOT NULL, texts INTEGER NOT NULL, chars INTEGER NOT NULL,
     seconds REAL NOT NULL, outcome TEXT NOT NULL, cost_usd REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS calls_of_job ON calls (job, at);
+CREATE TABLE IF NOT EXISTS holds (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, job TEXT NOT NULL, service TEXT NOT NULL, cost_usd REAL NOT NULL);
 """
 _AT_ONCE = 500  # keys in one SELECT; SQLite allows 32,766 variables
 
@@ -57,6 +64,7 @@ class Call:
         seconds: How long it took.
         outcome: ``answered``, or the error's class.
         cost_usd: What it cost, in US dollars.
+        hold: The hold that it settles; not kept.
     """
 
     at: float
@@ -67,6 +75,38 @@ class Call:
     seconds: float
     outcome: str
     cost_usd: float = 0.0
+    hold: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a call that is about to be sent may cost.
+
+    Args:
+        job: The job that asks.
+        service: Name of the service.
+        cost_usd: The most that it can cost, in US dollars.
+        jobs: All jobs that share the cap; the one that asks is among them.
+        cap_usd: What they may cost in all; None for no cap.
+    """
+
+    job: str
+    service: str
+    cost_usd: float
+    jobs: tuple[str, ...]
+    cap_usd: float | None = None
+
+
+class Spent(NamedTuple):
+    """What jobs have cost so far, in US dollars: calls that are written down, and holds."""
+
+    calls_usd: float
+    held_usd: float
+
+    @property
+    def usd(self) -> float:
+        """Both."""
+        return self.calls_usd + self.held_usd
 
 
 def key_of(*parts: str) -> bytes:
@@ -96,6 +136,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._summed: dict[tuple[str, ...], tuple[int, float]] = {}  # jobs -> last call summed up, their sum
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -120,29 +161,78 @@ class Journal:
         return found
 
     def put(self, answers: Mapping[bytes, Answer], calls: Sequence[Call] = ()) -> None:
-        """Store answers and the requests that brought them, in one transaction. A stored key is overwritten."""
+        """Store answers and the requests that brought them, in one transaction. A stored key is overwritten.
+
+        The holds of these requests are settled.
+        """
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+                [(key, answer.text, answer.refusal) for key, answer in answers.items()],
+            )
+            self._db.executemany(
+                "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(c.at, c.job, c.service, c.texts, c.chars, c.seconds, c.outcome, c.cost_usd) for c in calls],
+            )
+            if settled := [(call.hold,) for call in calls if call.hold is not None]:
+                self._db.executemany("DELETE FROM holds WHERE id = ?", settled)
+
+    def hold(self, holds: Sequence[Hold]) -> list[int | None]:
+        """Write down what calls may cost before they are sent, in one transaction.
+
+        Returns:
+            For each the id of its hold, for ``Call.hold``; None where it does not fit under its cap beside all that its
+            jobs have cost and hold. Nothing is written for those.
+        """
+        ids: list[int | None] = []
+        with self._transaction():
+            for hold in holds:
+                if hold.cap_usd is not None and self._spent(hold.jobs).usd + hold.cost_usd > hold.cap_usd:
+                    ids.append(None)
+                    continue
+                values = (time.time(), hold.job, hold.service, hold.cost_usd)
+                row = self._db.execute("INSERT INTO holds (at, job, service, cost_usd) VALUES (?, ?, ?, ?)", values)
+                ids.append(row.lastrowid)
+        return ids
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Forget holds of calls that were never sent."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM holds WHERE id = ?", [(hold,) for hold in ids])
+
+    def spent(self, jobs: Iterable[str]) -> Spent:
+        """What these jobs have cost over all runs, and what they hold."""
         with self._lock, self._worded():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-                    [(key, answer.text, answer.refusal) for key, answer in answers.items()],
-                )
-                self._db.executemany(
-                    "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [(c.at, c.job, c.service, c.texts, c.chars, c.seconds, c.outcome, c.cost_usd) for c in calls],
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has rolled it back already
-                    self._db.execute("ROLLBACK")
-                raise
+            return self._spent(tuple(jobs))
+
+    def _spent(self, jobs: tuple[str, ...]) -> Spent:
+        # Calls are only ever added: each is summed up once. Another process may have added some.
+        marks = ",".join("?" * len(jobs))
+        last, total = self._summed.get(jobs, (0, 0.0))
+        query = f"SELECT max(rowid), total(cost_usd) FILTER (WHERE job IN ({marks})) FROM calls WHERE rowid > ?"
+        newest, added = self._db.execute(query, (*jobs, last)).fetchone()
+        if newest is not None:
+            last, total = self._summed[jobs] = newest, total + added
+        (held,) = self._db.execute(f"SELECT total(cost_usd) FROM holds WHERE job IN ({marks})", jobs).fetchone()
+        return Spent(total, held)
 
     def calls(self, job: str | None = None) -> list[Call]:
         """The requests of one job, or of all, in order of time."""
         where, values = ("WHERE job = ?", (job,)) if job is not None else ("", ())
         with self._lock, self._worded():
             return [Call(*row) for row in self._db.execute(f"SELECT * FROM calls {where} ORDER BY at", values)]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock, self._worded():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
+                raise
 
     def close(self) -> None:
         """Close the file."""
