@@ -1,4 +1,4 @@
-"""Find a table, run a job's chunks: the same for every job."""
+"""Find a table, run a job's chunks, pause at the budget: the same for every job."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from prefect import Task, get_run_logger, runtime, unmapped
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
+from prefect.flow_runs import suspend_flow_run
 from prefect.futures import PrefectFuture, as_completed
+from prefect.input import RunInput, keyset_from_base_key, read_flow_run_input
 from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
+from tasks.chat.protocol import BudgetReached
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
@@ -93,22 +96,25 @@ def run_chunks(
     numbers: Sequence[int] | None,
     force: bool,
     restarts: int,
+    **more: Any,
 ) -> list[Chunk]:
     """Run a task for every chunk that is missing, show progress, and wait for all of them.
 
     Args:
-        task: Called with a chunk and the manifest; writes the chunk's file.
+        task: Called with a chunk, the manifest and ``more``; writes the chunk's file.
         manifest: The job; the caller holds its lock.
         schema: The shape of a chunk's file.
         numbers: Chunks to do, or None for all.
         force: Do these chunks again although they are done.
         restarts: How often the automation has started this run again; a forced run forces only once.
+        more: What each chunk's task gets besides, by name.
 
     Returns:
         The job's chunks that are still missing afterwards, because they were not among ``numbers``.
 
     Raises:
         ChunksFailed: Some failed; says how many, which, and what to press.
+        BudgetReached: Some were stopped by the budget; the others are done and kept.
     """
     logger = get_run_logger()
     first_time = restarts == 0 and (runtime.flow_run.run_count or 1) == 1
@@ -120,9 +126,11 @@ def run_chunks(
     # Millions of small objects without cycles come and go: walking them and Prefect's took a tenth of the CPU.
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-    futures = patient(task).map(pending, unmapped(manifest))
+    others: dict[str, Any] = {name: unmapped(value) for name, value in more.items()}
+    futures = patient(task).map(pending, unmapped(manifest), **others)
     chunk_of = {future.task_run_id: chunk for future, chunk in zip(futures, pending, strict=True)}
     failed: dict[str, str] = {}
+    stopped: BudgetReached | None = None
     for future in as_completed(list(futures)):
         future.wait()  # before `state`: until then the state is the server's, and late
         chunk = chunk_of[future.task_run_id]
@@ -130,9 +138,22 @@ def run_chunks(
             progress.done(chunk)
         else:
             failed[chunk.name] = future.state.message or future.state.name or "no message"
+            stopped = stopped or _budget_reached(future.state)
+    if stopped:
+        raise stopped
     if failed:
         _report_failures(manifest, failed)
     return manifest.pending(schema)
+
+
+def _budget_reached(state: State[Any]) -> BudgetReached | None:
+    try:
+        state.result()
+    except BudgetReached as error:
+        return error
+    except Exception:  # noqa: BLE001  # any other failure is reported with its chunk
+        return None
+    return None
 
 
 def _report_failures(manifest: Manifest, failed: dict[str, str]) -> None:
@@ -183,6 +204,49 @@ class _Progress:
                 progress=round(100 * rows / self._rows, 1),
                 description=text,
             )
+
+
+class RaisedBudget(RunInput):
+    """What the form asks for when a run that paused at its budget is resumed."""
+
+    budget_usd: float
+
+
+def budget_now(budget_usd: float | None) -> float | None:
+    """The budget as it stands: what was entered when this run was last resumed, else its parameter."""
+    for attempt in range((runtime.flow_run.run_count or 1) - 1, 0, -1):
+        entered: Any = read_flow_run_input(keyset_from_base_key(f"suspended-{_pause_key(attempt)}")["response"])
+        if entered:
+            return RaisedBudget(**entered).budget_usd
+    return budget_usd
+
+
+@contextmanager
+def pausing_at_the_budget() -> Iterator[None]:
+    """Suspend the flow run where its budget does not let it ask any more: its process ends, all that is done is kept.
+
+    Resume asks for a higher budget and goes on where it was. A run without a deployment cannot be resumed: it fails.
+
+    Raises:
+        BudgetReached: The run has no deployment.
+    """
+    try:
+        yield
+    except BudgetReached as error:
+        told = (
+            f"{error} Press Resume on this flow run and enter a higher `budget_usd`, or start a new run with one: what is "
+            "done is kept, and nothing is asked or paid twice."
+        )
+        get_run_logger().error("%s", told)
+        if runtime.deployment.id is None:
+            raise BudgetReached(told) from error
+        attempt = runtime.flow_run.run_count or 1
+        suspend_flow_run(wait_for_input=RaisedBudget.with_initial_data(description=told), key=_pause_key(attempt))
+
+
+def _pause_key(attempt: int) -> str:
+    """A pause of its own for each time that the run was started: Prefect lets no key pause twice."""
+    return f"budget-{attempt}"
 
 
 def find_table(table: Path) -> Path:
