@@ -28,6 +28,7 @@ from tasks.chat.protocol import (
     Reply,
 )
 from tasks.chat.replies import judge, key_of_question, to_answer, to_reply
+from tasks.remote.allowance import Allowance
 from tasks.remote.errors import BadAnswer, NoAnswer, TooLarge
 from tasks.remote.gate import Gate
 from tasks.remote.journal import Answer, Call, Hold, Journal
@@ -37,6 +38,7 @@ from tasks.remote.retry import send
 from tasks.storage.errors import PermanentError, TransientError
 
 PING = "ping"  # outcome of a call that only asks whether the service is there
+FIRST = 3  # calls under way until the first answer has said what the service allows
 READINGS = 3  # of one question, while its answers are not the JSON that was asked for; each is paid
 
 
@@ -84,7 +86,14 @@ class Asker:
     def __init__(self, chat: Chat, journal: Journal, prices: Prices) -> None:
         self.chat = chat
         limits = chat.limits
-        self._gate = Gate(chat.name, limits.at_once, limits.rate, limits.max_rate)
+        self._gate = Gate(
+            chat.name,
+            limits.at_once,
+            limits.rate,
+            limits.max_rate,
+            first=FIRST,
+            tokens_per_minute=limits.tokens_per_minute,
+        )
         self._journal = journal
         self._prices = prices
         self._once = Once(journal)
@@ -192,6 +201,8 @@ class Asker:
         try:
             completion = await self.chat.complete(question)
             self._serves.add(question.model)
+            tokens = completion.prompt_tokens + completion.completion_tokens
+            self._gate.learn(completion.allowance or Allowance(), tokens)
             cost = price.cost(completion.prompt_tokens, completion.completion_tokens)
             reply = judge(question, completion, attempt.paid, cost)
             if key is not None:

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
+from tasks.remote.allowance import Allowance
 from tasks.storage.errors import PermanentError
 
 Role = Literal["system", "user", "assistant"]
@@ -82,6 +83,7 @@ class Completion:
         model: The model that the service says has answered; a recording says so here.
         prompt_tokens: As the service counted them.
         completion_tokens: As the service counted them.
+        allowance: What the service said that it allows.
     """
 
     text: str
@@ -89,6 +91,7 @@ class Completion:
     model: str
     prompt_tokens: int
     completion_tokens: int
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,7 @@ class ScriptedChat:
         if question.answer is None:
             text, finish = write(message), "stop"
         else:
-            schema = schema_of(question.answer)
-            made = _Script(write, _lines(message), schema.get("$defs", {}), question.identity).make(schema, "", 0)
+            made = fill(schema_of(question.answer), message, question.identity, write)
             text, finish = json.dumps(made, ensure_ascii=False), "stop"
         if len(text) > question.max_tokens * _CHARS_PER_TOKEN:
             text, finish = text[: question.max_tokens * _CHARS_PER_TOKEN], "length"
@@ -77,6 +76,18 @@ class ScriptedChat:
 def open_chat(options: Options) -> Chat:
     """Nothing to open."""
     return ScriptedChat()
+
+
+def fill(schema: dict[str, Any], message: str, salt: str, write: Callable[[str], str] = str) -> Any:
+    """A value for a schema, out of the document that a message shows.
+
+    Args:
+        schema: JSON schema.
+        message: The user's; see the module's docstring.
+        salt: Of choices between values.
+        write: What becomes of a quoted line.
+    """
+    return _Script(write, _lines(message), schema.get("$defs", {}), salt).make(schema, "", 0)
 
 
 def _tokens(chars: int) -> int:

@@ -5,15 +5,19 @@ The kind is decided where the response is in hand, from its status code and cont
 
 from __future__ import annotations
 
+from tasks.remote.allowance import Allowance
 from tasks.storage.errors import PermanentError, TransientError
 
 
 class Throttled(TransientError):
     """The service asks for a pause (429, or 503 with Retry-After)."""
 
-    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_seconds: float | None = None, allowance: Allowance | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.allowance = allowance
 
 
 class Unreachable(TransientError):
