@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from typing import IO, Any, NamedTuple, Protocol
 
 from tasks.chat.asker import READINGS
@@ -192,17 +193,19 @@ class BatchAsker:
         batches = [batch for _, batch, _ in new]
         if not self._journal.intend(batches, account.jobs, account.cap_usd):
             raise self._budget_reached(batches, account)
-        unsent = [batch.digest for batch in batches]
+        unsent = {batch.digest for batch in batches}
         try:
             for model, batch, content in new:
                 upload = partial(self._batches.upload, f"trasvase-{batch.digest}.jsonl", content)
-                batch = replace(batch, file_id=run(send(self._gate, upload)))
-                self._journal.note_batch_file(batch.digest, batch.file_id)
+                file_id = run(send(self._gate, upload))
+                self._journal.note_batch_file(batch.digest, file_id)
                 self._tell(f"Submitting a batch of {len(batch.keys):,} questions to {model}.")
+                creation = _Creation(self._batches, batch, file_id, model, self._settling_seconds)
                 try:
-                    job = run(send(self._gate, self._creation(batch, model)))
-                except TransientError:
-                    unsent.remove(batch.digest)  # the service may have it: the next run looks
+                    job = run(send(self._gate, creation.create))
+                except Exception:
+                    if creation.answer_lost:  # the service may have it: the next run looks
+                        unsent.remove(batch.digest)
                     raise
                 self._journal.note_batch(batch.digest, job.id)
                 unsent.remove(batch.digest)
@@ -241,26 +244,6 @@ class BatchAsker:
         batch = Batch(f"{digest}-{times}", self.name, account.job, time.time(), tuple(lines), highest)
         return model, batch, content
 
-    def _creation(self, batch: Batch, model: str) -> Callable[[], Any]:
-        """Create a batch; asked again after an answer that was lost, look for it first."""
-        lost = False
-
-        async def create() -> Job:
-            nonlocal lost
-            if lost:
-                await asyncio.sleep(self._settling_seconds)
-                if found := await self._batches.find(batch.digest, batch.at):
-                    return found
-            try:
-                return await self._batches.create(batch.file_id, model, batch.digest)
-            except Throttled:
-                raise
-            except TransientError:
-                lost = True
-                raise
-
-        return create
-
     def _collect_open(self, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
         """Wait for the batches that hold any of these questions, and take their lines."""
         there = [self._submitted(batch) for batch in self._journal.open_batches(self.name) if _holds(batch, left)]
@@ -297,21 +280,20 @@ class BatchAsker:
     def _collect(self, batch: Batch, job: Job, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
         """Take a batch's lines: answers into the journal, failed ones counted."""
         places = {key: place for place, key in enumerate(batch.keys) if key in left and not batch.taken[place]}
-        answered = 0
+        lines = 0
         for file_id in job.files:
             with tempfile.TemporaryFile(dir=self._journal.path.parent) as file:
                 run(send(self._gate, partial(self._batches.download, file_id, file)))
                 file.seek(0)
-                lines = [line for line in file if line.strip()]
-            answered += len(lines)
-            for start in range(0, len(lines), _SLICE):
-                taking = _Taking(self, batch, left)
-                for line in lines[start : start + _SLICE]:
-                    taking.read(line, places)
-                self._take(taking, given)
-        taking = _Taking(self, batch, left)
+                while some := list(islice(file, _SLICE)):
+                    lines += len(some)
+                    taking = _Taking(batch, left, self._batches, self._prices)
+                    for line in some:
+                        taking.read(line, places)
+                    self._take(taking, given)
+        taking = _Taking(batch, left, self._batches, self._prices)
         # Answered, by its own count, and not in its files: it may be on the bill.
-        unseen = batch.highest_usd * max(job.answered - answered, 0) / len(batch.keys)
+        unseen = batch.highest_usd * max(job.answered - lines, 0) / len(batch.keys)
         taking.miss(job, places, unseen)
         self._take(taking, given)
 
@@ -331,8 +313,8 @@ class BatchAsker:
         if ended:
             raise BatchFailed(
                 f"{self.name} ended {FAILED_BATCHES} batches without answering {len(ended):,} of their questions: "
-                f"{ended[0].message} Answers so far are kept. Look at the batches at the service, then retry to submit what "
-                "is missing once more; without mode=batch they are asked one by one."
+                f"{ended[0].message} Answers so far are kept. Look at them at the service, then retry to submit what "
+                "is missing; without mode=batch they are asked one by one."
             )
         for key, waiting in list(left.items()):
             if waiting.failures < SENDINGS:
@@ -353,15 +335,44 @@ class BatchAsker:
         )
 
 
+class _Creation:
+    """One batch to be created; where an answer was lost, it is looked for before it is created again."""
+
+    def __init__(self, batches: Batches, batch: Batch, file_id: str, model: str, settling_seconds: float) -> None:
+        self.answer_lost = False
+        self._batches = batches
+        self._batch = batch
+        self._file_id = file_id
+        self._model = model
+        self._settling_seconds = settling_seconds
+
+    async def create(self) -> Job:
+        """Create it, or find it."""
+        if self.answer_lost:
+            await asyncio.sleep(self._settling_seconds)
+            if found := await self._batches.find(self._batch.digest, self._batch.at):
+                return found
+        try:
+            created = await self._batches.create(self._file_id, self._model, self._batch.digest)
+        except Throttled:
+            raise
+        except TransientError:
+            self.answer_lost = True
+            raise
+        self.answer_lost = False
+        return created
+
+
 class _Taking:
     """Some lines of a batch's answer, read and not yet on the disk."""
 
-    def __init__(self, asker: BatchAsker, batch: Batch, left: dict[bytes, _Open]) -> None:
+    def __init__(self, batch: Batch, left: dict[bytes, _Open], batches: Batches, prices: Prices) -> None:
         self.batch = batch
         self.left = left
         self.places: list[int] = []
         self.replies: dict[bytes, Reply] = {}
-        self._asker = asker
+        self._batches = batches
+        self._prices = prices
         self._outcomes: dict[str, tuple[int, int, float]] = {}  # questions, characters, US dollars
 
     def read(self, line: bytes, places: dict[bytes, int]) -> None:
@@ -404,17 +415,17 @@ class _Taking:
     def calls(self) -> list[Call]:
         """What these lines cost, by what became of them."""
         batch, at = self.batch, time.time()
-        service = f"{self._asker.name} batch"
+        service = f"{batch.chat} batch"
         return [
             Call(at, batch.job, service, texts, chars, 0.0, outcome, cost)
             for outcome, (texts, chars, cost) in self._outcomes.items()
         ]
 
     def _answered(self, key: bytes, body: Mapping[str, Any]) -> None:
-        waiting, asker = self.left[key], self._asker
-        price = asker._prices.of(waiting.question.model)  # noqa: SLF001
+        waiting = self.left[key]
+        price = self._prices.of(waiting.question.model)
         try:
-            completion = asker._batches.completion(body)  # noqa: SLF001
+            completion = self._batches.completion(body)
         except BadAnswer as error:
             waiting.failures += 1
             waiting.message = str(error)

@@ -16,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -182,12 +184,19 @@ class MistralChat:
         return self._listed
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx2.Response:
+        http = self._client()
+        headers = {"content-type": "application/json"}
+        with self.reaching():
+            async with asyncio.timeout(self._options.timeout_seconds):
+                return await http.request(method, self._base + path, content=body, headers=headers)
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Say in our words where the service cannot be reached, or gives no whole answer."""
         import httpx2
 
-        http = self._client()
         try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                return await http.request(method, self._base + path, content=body)
+            yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             raise Unreachable(
                 f"{self.name} cannot be reached ({type(error).__name__}). Check the network and TRASVASE_MISTRAL_URL, then "
@@ -210,7 +219,7 @@ class MistralChat:
             key = options.api_key.get_secret_value() if options.api_key else None
             connections = options.at_once + 4  # batches and lists besides
             self._http = httpx2.AsyncClient(
-                headers={"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {}),
+                headers={"authorization": f"Bearer {key}"} if key else {},
                 timeout=httpx2.Timeout(options.timeout_seconds, connect=CONNECT_SECONDS),
                 limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             )
@@ -233,7 +242,14 @@ class MistralChat:
             raise BadAnswer(f"{self.name} gave broken JSON: {error}.") from error
 
     def _completion(self, response: httpx2.Response) -> Completion:
-        answer = self._json(response)
+        return replace(self.completion(self._json(response)), allowance=allowance_of(response.headers))
+
+    def completion(self, answer: Any) -> Completion:
+        """Read the JSON of an answer, whichever way it came.
+
+        Raises:
+            BadAnswer: It has another shape, or ended with an error.
+        """
         try:
             choice, usage = answer["choices"][0], answer["usage"]
             finish = choice["finish_reason"] or "stop"
@@ -243,7 +259,7 @@ class MistralChat:
             raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}).") from error
         if finish == "error" or min(prompt_tokens, completion_tokens) < 0:
             raise BadAnswer(f"{self.name} gave an answer that ended with an error.")
-        return Completion(text, finish, model, prompt_tokens, completion_tokens, allowance_of(response.headers))
+        return Completion(text, finish, model, prompt_tokens, completion_tokens)
 
 
 def body_of(question: Question) -> bytes:
