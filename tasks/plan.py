@@ -13,12 +13,18 @@ from uuid import UUID
 
 import httpx
 from prefect import Task, get_run_logger, runtime, unmapped
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.flow_runs import suspend_flow_run
 from prefect.futures import PrefectFuture, as_completed
-from prefect.input import RunInput, keyset_from_base_key, read_flow_run_input
+from prefect.input import RunInput
 from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
@@ -212,13 +218,15 @@ class RaisedBudget(RunInput):
     budget_usd: float
 
 
+_PAUSED = "budget-"  # how keys of these pauses begin
+
+
 def budget_now(budget_usd: float | None) -> float | None:
     """The budget as it stands: what was entered when this run was last resumed, else its parameter."""
-    for attempt in range((runtime.flow_run.run_count or 1) - 1, 0, -1):
-        entered: Any = read_flow_run_input(keyset_from_base_key(f"suspended-{_pause_key(attempt)}")["response"])
-        if entered:
-            return RaisedBudget(**entered).budget_usd
-    return budget_usd
+    with get_client(sync_client=True) as client:
+        inputs = client.filter_flow_run_input(UUID(runtime.flow_run.id), f"suspended-{_PAUSED}", 200, set())
+    entered = sorted((each.key, each.decoded_value) for each in inputs if each.key.endswith("-response"))
+    return RaisedBudget(**entered[-1][1]).budget_usd if entered else budget_usd
 
 
 @contextmanager
@@ -234,19 +242,16 @@ def pausing_at_the_budget() -> Iterator[None]:
         yield
     except BudgetReached as error:
         told = (
-            f"{error} Press Resume on this flow run and enter a higher `budget_usd`, or start a new run with one: what is "
-            "done is kept, and nothing is asked or paid twice."
+            f"{error} Resume on this flow run asks for the new one; a new run with a higher budget_usd goes on as well."
         )
         get_run_logger().error("%s", told)
         if runtime.deployment.id is None:
-            raise BudgetReached(told) from error
-        attempt = runtime.flow_run.run_count or 1
-        suspend_flow_run(wait_for_input=RaisedBudget.with_initial_data(description=told), key=_pause_key(attempt))
-
-
-def _pause_key(attempt: int) -> str:
-    """A pause of its own for each time that the run was started: Prefect lets no key pause twice."""
-    return f"budget-{attempt}"
+            raise
+        shown(create_markdown_artifact, key="budget", markdown=told)
+        # Prefect lets no key pause twice, and a run that is resumed counts as the same attempt.
+        key = f"{_PAUSED}{time.time_ns()}"
+        suspend_flow_run(wait_for_input=RaisedBudget.with_initial_data(description=told), key=key)
+        raise  # it did not suspend
 
 
 def find_table(table: Path) -> Path:
