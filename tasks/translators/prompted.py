@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from tasks.chat.asker import Asker
 from tasks.chat.protocol import REFUSED as REFUSED_QUESTION
-from tasks.chat.protocol import Account, Engine
+from tasks.chat.protocol import Account
 from tasks.remote.errors import Misaligned, TooLarge
 from tasks.remote.journal import REFUSED, UNANSWERED, Answer, Journal
 from tasks.remote.loop import run
@@ -43,7 +44,7 @@ class PromptedAsker:
 
     Args:
         translator: The prompt.
-        engine: Asks its questions.
+        engine: Asks its questions; closed with this.
         journal: Where answers are kept.
         source: Language of the texts.
         target: Language to translate into.
@@ -53,7 +54,7 @@ class PromptedAsker:
     def __init__(
         self,
         translator: Prompted,
-        engine: Engine,
+        engine: Asker,
         journal: Journal,
         source: str,
         target: str,
@@ -95,7 +96,8 @@ class PromptedAsker:
         return run(self._ask(dict.fromkeys(texts), account, attempt, fresh, frozenset(starts)))
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Let go of the chat and the threads."""
+        self._engine.close()
         self._threads.shutdown()
         self._once.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tasks.chat.protocol import Chat, Question
 
@@ -62,6 +62,7 @@ class Translator(Protocol):
         """Let go of connections, processes and models."""
 
 
+@runtime_checkable
 class Prompted(Protocol):
     """A translator that is a prompt: ``tasks/chat`` paces, pays and journals its questions (``prompted.py``)."""
 

@@ -53,10 +53,10 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "answers.sqlite")
 
 
-def _ask(engine: Engine, journal: Journal, texts: Sequence[str], **how: bool) -> dict[str, Answer]:
+def _ask(engine: Engine, journal: Journal, texts: Sequence[str], fresh: bool = False) -> dict[str, Answer]:
     asker = Asker(engine, journal, "en", "es")
     try:
-        return asker.ask(texts, job="job", **how)
+        return asker.ask(texts, job="job", fresh=fresh)
     finally:
         asker.close()
 
