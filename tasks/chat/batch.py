@@ -173,19 +173,24 @@ class BatchAsker:
             PermanentError: It does not serve us.
         """
         keys = [key_of_question(self.name, question) for question in questions]
-        asked = dict(zip(keys, questions, strict=True))
         with self._one_at_a_time:
-            known = {} if fresh else self._journal.get(list(asked))
-            left = {key: _Open(question) for key, question in asked.items() if key not in known}
+            left = self._missing(questions, fresh)
             given: dict[bytes, Reply] = {}
-            for model in {waiting.question.model for waiting in left.values()}:
-                self._prices.of(model)
             while left:
                 self._collect_open(left, given)
                 self._give_up(left, given)
                 if left:
                     self._submit(left, account)
+        known = self._journal.get([key for key in keys if key not in given])
         return [given[key] if key in given else to_reply(known[key]) for key in keys]
+
+    def _missing(self, questions: Sequence[Question], fresh: bool) -> dict[bytes, _Open]:
+        """What has to be asked, by key."""
+        asked = {key_of_question(self.name, question): question for question in questions}
+        known = {} if fresh else self._journal.get(list(asked))
+        for model in {question.model for key, question in asked.items() if key not in known}:
+            self._prices.of(model)  # unknown: better now than after some were submitted
+        return {key: _Open(question) for key, question in asked.items() if key not in known}
 
     def _submit(self, left: Mapping[bytes, _Open], account: Account) -> None:
         """Send what is left: one batch for each model, more where a file would be too large."""

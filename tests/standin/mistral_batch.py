@@ -7,7 +7,7 @@ Uploaded, submitted, looked at, downloaded::
     GET  /v1/batch/jobs/job-1        {"id": "job-1", "status": "SUCCESS", "output_file": "file-2", "error_file": null, …}
     GET  /v1/files/file-2/content    {"id": "job-1-0", "custom_id": "9f2c…", "response": {"status_code": 200, "body": …}, …}
 
-Each line is answered by the stand-in for the chat (``mistral.py``), under its switches ``refuse``, ``fail``, ``garbage`` and
+Each line is answered by the stand-in for the chat (``mistral.py``) under its switches ``refuse``, ``fail``, ``garbage``,
 ``long``, and labelled like its answers. Started by ``MistralBatchStandIn`` or by hand::
 
     python -m tests.standin.mistral_batch --port 8092 --set looks=3 --set shuffle=1
@@ -45,7 +45,9 @@ from tests.standin.server import (
 
 FILES, JOBS = "/v1/files", "/v1/batch/jobs"
 _ENDS = ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED")
-_CONTENT = re.compile(rb'Content-Disposition: form-data; name="(\w+)"(?:; filename="([^"]*)")?[^\r]*\r\n(?:[^\r]+\r\n)*\r\n')
+_CONTENT = re.compile(
+    rb'Content-Disposition: form-data; name="(\w+)"(?:; filename="([^"]*)")?[^\r]*\r\n(?:[^\r]+\r\n)*\r\n'
+)
 
 
 @dataclass
