@@ -49,6 +49,7 @@ MAX_LINES = 1_000_000  # of one file, as the service says
 MAX_BYTES = 100_000_000  # of one file: what fits into a small machine's memory
 SENDINGS = 3  # of a line that the service fails on
 FAILED_BATCHES = 2  # with the same lines, until a person has to look
+FINDINGS = 3  # of a batch among the account's, before it counts as never created
 RUNNING = frozenset({"QUEUED", "RUNNING", "CANCELLATION_REQUESTED"})
 _SLICE = 500  # lines taken in one transaction
 _REFUSALS = frozenset({400, 413, 422})  # status of a line that the service will never take
@@ -136,7 +137,7 @@ class BatchAsker:
         tell: Told how a batch goes, every now and then.
         first_pause_seconds: Between two looks at a batch; each pause is longer than the one before.
         longest_pause_seconds: Between two looks.
-        settling_seconds: How long after a lost answer the service is given to list a batch that it did create.
+        settling_seconds: Between the times that a batch whose creation got no answer is looked for.
     """
 
     def __init__(
@@ -270,12 +271,8 @@ class BatchAsker:
         if batch.batch_id:
             return batch
         if batch.file_id:  # the run that uploaded it was killed, or lost the answer
-
-            async def find() -> Job | None:
-                await asyncio.sleep(self._settling_seconds)
-                return await self._batches.find(batch.digest, batch.at)
-
-            if found := run(send(self._gate, find)):
+            found = run(send(self._gate, partial(_find, self._batches, batch, self._settling_seconds)))
+            if found:
                 self._journal.note_batch(batch.digest, found.id)
                 return replace(batch, batch_id=found.id)
             run(send(self._gate, partial(self._batches.delete, batch.file_id)))
@@ -353,10 +350,8 @@ class _Creation:
 
     async def create(self) -> Job:
         """Create it, or find it."""
-        if self.answer_lost:
-            await asyncio.sleep(self._settling_seconds)
-            if found := await self._batches.find(self._batch.digest, self._batch.at):
-                return found
+        if self.answer_lost and (found := await _find(self._batches, self._batch, self._settling_seconds)):
+            return found
         try:
             created = await self._batches.create(self._file_id, self._model, self._batch.digest)
         except Throttled:
@@ -448,6 +443,15 @@ class _Taking:
     def _count(self, key: bytes, outcome: str, cost_usd: float) -> None:
         texts, chars, cost = self._outcomes.get(outcome, (0, 0, 0.0))
         self._outcomes[outcome] = (texts + 1, chars + self.left[key].question.chars, cost + cost_usd)
+
+
+async def _find(batches: Batches, batch: Batch, settling_seconds: float) -> Job | None:
+    """A batch of which nobody knows whether it was created: a miss is paid twice, so a list gets time to be right."""
+    for _ in range(FINDINGS):
+        await asyncio.sleep(settling_seconds)
+        if found := await batches.find(batch.digest, batch.at):
+            return found
+    return None
 
 
 def _holds(batch: Batch, left: Mapping[bytes, _Open]) -> bool:

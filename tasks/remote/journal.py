@@ -249,7 +249,7 @@ class Journal:
         )
         with self._lock, self._worded():
             rows = self._db.execute(query, (chat,)).fetchall()
-        return [Batch(*row[:4], _parted(row[4]), *row[5:]) for row in rows]
+        return [Batch(digest, chat, job, at, _parted(keys), *more) for digest, chat, job, at, keys, *more in rows]
 
     def times_sent(self, lines: str) -> int:
         """How many batches of these very lines are done; the digest of the next one ends with this number."""

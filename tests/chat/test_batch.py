@@ -21,12 +21,13 @@ from tasks.chat.protocol import Account, BudgetReached, Chat, Question, Reply, U
 from tasks.chat.replies import key_of_question
 from tasks.chat.scripted import Options as ScriptedOptions
 from tasks.chat.scripted import open_chat as open_scripted
-from tasks.remote import retry
 from tasks.remote.errors import Denied, Unreachable
 from tasks.remote.journal import Journal
 from tasks.storage.errors import PermanentError
 from tests.chat.dying_batch import JOB, MODEL, QUESTIONS, STEPS
 from tests.standin import MistralBatchStandIn
+
+pytestmark = pytest.mark.usefixtures("_no_pauses")
 
 
 class Answer(BaseModel):
@@ -45,16 +46,6 @@ def server() -> Iterator[MistralBatchStandIn]:
 def standin(server: MistralBatchStandIn) -> MistralBatchStandIn:
     server.reset()
     return server
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.0)
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "answers.sqlite")
 
 
 def questions(*words: str, model: str = MODEL, answer: type[BaseModel] | None = None) -> list[Question]:
@@ -235,7 +226,7 @@ def test_batches_that_end_early_twice_are_an_error_that_says_so_and_what_came_is
 def test_an_answer_to_the_submission_that_is_lost_submits_nothing_twice(
     standin: MistralBatchStandIn, journal: Journal
 ) -> None:
-    standin.switch(lose=1)
+    standin.switch(lose=1, late=3)  # and the service takes its time to list it
     assert 2 == len(ask(standin, journal, questions("one", "two")))
     assert (1, 1) == (standin.stats()["creates"], standin.stats()["batches"])
 
