@@ -16,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
@@ -196,7 +198,7 @@ class MistralChat:
 
         seconds = self._options.timeout_seconds
         timeout = {"connect": min(CONNECT_SECONDS, seconds), "read": seconds, "write": seconds, "pool": seconds}
-        try:
+        with self.reaching():
             request = httpx2.Request(
                 method, self._url(path), headers=self._headers, content=body, extensions={"timeout": timeout}
             )
@@ -207,6 +209,14 @@ class MistralChat:
                     return await http.send(request)
             finally:
                 self._free.append(http)
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Say in our words that the service cannot be reached, or gives no whole answer."""
+        import httpx2
+
+        try:
+            yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise Unreachable(
                 f"{self.name} cannot be reached ({type(error).__name__}). Check the network and TRASVASE_MISTRAL_URL, then "
@@ -216,7 +226,7 @@ class MistralChat:
             raise Denied(f"TRASVASE_MISTRAL_URL={self._options.url!r} is no address: {error}") from error
         except (httpx2.TransportError, httpx2.DecodingError, TimeoutError) as error:
             raise NoAnswer(
-                f"{self.name} gave no whole answer within {seconds:g} s ({type(error).__name__}). "
+                f"{self.name} gave no whole answer within {self._options.timeout_seconds:g} s ({type(error).__name__}). "
                 "Retry: answers so far are kept. TRASVASE_MISTRAL_TIMEOUT_SECONDS waits longer."
             ) from error
 
@@ -245,7 +255,14 @@ class MistralChat:
             raise BadAnswer(f"{self.name} gave broken JSON: {error}.") from error
 
     def _completion(self, response: httpx2.Response) -> Completion:
-        answer = self._json(response)
+        return replace(self.completion(self._json(response)), allowance=allowance_of(response.headers))
+
+    def completion(self, answer: Any) -> Completion:
+        """Read the JSON of an answer, whichever way it came.
+
+        Raises:
+            BadAnswer: It has another shape, or ended with an error.
+        """
         try:
             choice, usage = answer["choices"][0], answer["usage"]
             finish = choice["finish_reason"] or "stop"
@@ -255,7 +272,7 @@ class MistralChat:
             raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}).") from error
         if finish == "error" or min(prompt_tokens, completion_tokens) < 0:
             raise BadAnswer(f"{self.name} gave an answer that ended with an error.")
-        return Completion(text, finish, model, prompt_tokens, completion_tokens, allowance_of(response.headers))
+        return Completion(text, finish, model, prompt_tokens, completion_tokens)
 
 
 def body_of(question: Question) -> bytes:

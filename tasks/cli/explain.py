@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -306,7 +306,9 @@ class Played:
         self._journal = journal
         self._languages = (source, target)
 
-    def ask(self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False) -> dict[str, Answer]:
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
         """The stored answers; a refusal where there is none."""
         keys = questions(self.name, *self._languages, attempt, list(texts))
         known = self._journal.get(list(keys.values()))

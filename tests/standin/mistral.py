@@ -6,9 +6,10 @@ Asked and answered::
     {"id": "…", "object": "chat.completion", "created": 0, "model": "recorded-mistral-small-2603", "choices": [{"index": 0,
      "message": {"role": "assistant", "content": "HOLA"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, …}}
 
-It is a recording and no model: free text is the last user message in capitals, JSON is filled from the schema with lines
-of the document in the prompt, and jokes are those that a model once found in it (``--jokes``). The answering model's
-name begins with ``recorded-``, and every answer carries the header ``x-recording``. Started by ``MistralStandIn`` or by
+It is a recording and no model: free text is the last user message in capitals; keyed lines come back in capitals
+(``tasks/translators/mistral.py``); other JSON is filled from the schema with lines of the document in the prompt; jokes
+are those that a model once found in it (``--jokes``). The answering model's name begins with ``recorded-``, and every
+answer carries the header ``x-recording``. Started by ``MistralStandIn`` or by
 hand::
 
     python -m tests.standin.mistral --port 8091 --set latency_ms=150 --set p429=0.05 --set retry_after=1
@@ -406,7 +407,7 @@ class Mistral(Server[Switches]):
         if body.get("response_format", {}).get("type") != "json_schema":
             return str(message.upper())
         schema = body["response_format"]["json_schema"]["schema"]
-        made = fill(schema, message, message)
+        made = _lines(message, schema) or fill(schema, message, message)
         for name, one in schema.get("properties", {}).items():
             item = one.get("items", {})
             item = schema.get("$defs", {}).get(item["$ref"].rsplit("/", 1)[1], item) if "$ref" in item else item
@@ -417,6 +418,15 @@ class Mistral(Server[Switches]):
                 made[name] = [_joke(item, one, lines) for one in found]
         text = json.dumps(made, ensure_ascii=False)
         return f"```json\n{text}\n```" if self.switches.fenced else text
+
+
+def _lines(message: str, schema: dict[str, Any]) -> dict[str, str] | None:
+    """Keyed lines in capitals, where the message is such lines and the schema asks for their very keys."""
+    try:
+        lines = {key: str(line).upper() for group in loads(message) for key, line in group.items()}
+    except (JSONDecodeError, AttributeError, TypeError):
+        return None
+    return lines if lines.keys() == schema.get("properties", {}).keys() else None
 
 
 def _document(message: str) -> list[str]:
