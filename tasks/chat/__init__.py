@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from tasks.chat.protocol import Chat
 
-_ENGINES = Engines(__name__, __path__, "chat", others={"protocol", "asker", "batch", "prices", "estimate", "replies"})
+_ENGINES = Engines(
+    __name__, __path__, "chat", others={"protocol", "asker", "batch", "mistral_batch", "prices", "estimate", "replies"}
+)
 names, module_of = _ENGINES.names, _ENGINES.module_of
 
 

@@ -6,8 +6,8 @@
     ->  200  {"choices": [{"message": {"content": "{\"jokes\": []}"}, "finish_reason": "stop"}], "usage": {…}, …}
              x-ratelimit-limit-req-minute: 1200
 
-The SDK gives the client, the servers and the response format, and everything but chat. A chat's body goes over the same
-HTTP client in the SDK's own words, but past its models, which cost more CPU than all else that a call needs here
+The SDK gives the servers, the response format, files and batches. A chat goes past it, over the HTTP client that it is
+made of and in its own words, byte for byte: its models cost more CPU than all else that a call needs here
 (docs/decisions.md, "Mistral"). Kinds of errors are decided from status, content type and headers, here.
 """
 
@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -31,6 +33,8 @@ from tasks.remote.errors import BadAnswer, Denied, NoAnswer, Throttled, TooLarge
 from tasks.storage.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
     from mistralai.client import Mistral
 
@@ -74,18 +78,26 @@ class MistralChat:
         self.name = "mistral" if options.url is None else f"mistral@{options.url.rstrip('/')}"
         self.limits = Limits(options.at_once, options.rate, options.max_rate, options.tokens_per_minute)
         self._options = options
-        self._sdk: Mistral | None = None
-        self._http: httpx2.AsyncClient | None = None
-        self._base = ""
+        key = options.api_key.get_secret_value() if options.api_key else None
+        self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+        self._free: list[httpx2.AsyncClient] = []
+        self._tls: ssl.SSLContext | None = None
+        self._urls: dict[str, httpx2.URL] = {}
         self._serves: set[str] = set()  # models that have answered
         self._listed: dict[str, str | None] | None = None
 
-    @property
+    @cached_property
     def sdk(self) -> Mistral:
-        """The SDK's client, for files and batches. It never retries by itself. Used on the process's loop only."""
-        self._client()
-        assert self._sdk is not None, "made with the client"
-        return self._sdk
+        """The SDK's client, for files and batches. It never retries by itself."""
+        from mistralai.client import Mistral  # 0.3 s of CPU to import
+
+        options = self._options
+        return Mistral(
+            api_key=options.api_key.get_secret_value() if options.api_key else None,
+            server=options.server,
+            server_url=options.url,
+            timeout_ms=int(1000 * options.timeout_seconds),
+        )
 
     async def complete(self, question: Question) -> Completion:
         """Ask once.
@@ -127,8 +139,8 @@ class MistralChat:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._http is not None:
-            await self._http.aclose()
+        for http in self._free:
+            await http.aclose()
 
     def error_of(self, response: httpx2.Response) -> TransientError | PermanentError:
         """What an answer other than 200 means, whatever was asked; by its status, type and headers."""
@@ -184,11 +196,28 @@ class MistralChat:
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx2.Response:
         import httpx2
 
-        http = self._client()
+        seconds = self._options.timeout_seconds
+        timeout = {"connect": min(CONNECT_SECONDS, seconds), "read": seconds, "write": seconds, "pool": seconds}
+        with self.reaching():
+            request = httpx2.Request(
+                method, self._url(path), headers=self._headers, content=body, extensions={"timeout": timeout}
+            )
+            # A connection pool looks at all its connections before and after each request: each has a pool to itself.
+            http = self._free.pop() if self._free else self._new_client()
+            try:
+                async with asyncio.timeout(seconds):  # httpx2 counts from byte to byte
+                    return await http.send(request)
+            finally:
+                self._free.append(http)
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Say in our words that the service cannot be reached, or gives no whole answer."""
+        import httpx2
+
         try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                return await http.request(method, self._base + path, content=body)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+            yield
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise Unreachable(
                 f"{self.name} cannot be reached ({type(error).__name__}). Check the network and TRASVASE_MISTRAL_URL, then "
                 "retry: answers so far are kept."
@@ -201,28 +230,21 @@ class MistralChat:
                 "Retry: answers so far are kept. TRASVASE_MISTRAL_TIMEOUT_SECONDS waits longer."
             ) from error
 
-    def _client(self) -> httpx2.AsyncClient:
-        if self._http is None:
+    def _url(self, path: str) -> httpx2.URL:
+        if path not in self._urls:
             import httpx2
-            from mistralai.client import Mistral  # 0.3 s of CPU to import
+            from mistralai.client.sdkconfiguration import SERVERS
 
-            options = self._options
-            key = options.api_key.get_secret_value() if options.api_key else None
-            connections = options.at_once + 4  # batches and lists besides
-            self._http = httpx2.AsyncClient(
-                headers={"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {}),
-                timeout=httpx2.Timeout(options.timeout_seconds, connect=CONNECT_SECONDS),
-                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
-            )
-            self._sdk = Mistral(
-                api_key=key,
-                server=options.server,
-                server_url=options.url,
-                async_client=self._http,
-                timeout_ms=int(1000 * options.timeout_seconds),
-            )
-            self._base = self._sdk.sdk_configuration.get_server_details()[0]
-        return self._http
+            base = self._options.url or SERVERS[self._options.server]
+            self._urls[path] = httpx2.URL(base.rstrip("/") + path)
+        return self._urls[path]
+
+    def _new_client(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        if self._tls is None:
+            self._tls = httpx2.create_ssl_context()  # once: it takes 0.1 s
+        return httpx2.AsyncClient(verify=self._tls, limits=httpx2.Limits(max_connections=1))
 
     def _json(self, response: httpx2.Response) -> Any:
         if "json" not in response.headers.get("content-type", ""):
@@ -233,7 +255,14 @@ class MistralChat:
             raise BadAnswer(f"{self.name} gave broken JSON: {error}.") from error
 
     def _completion(self, response: httpx2.Response) -> Completion:
-        answer = self._json(response)
+        return replace(self.completion(self._json(response)), allowance=allowance_of(response.headers))
+
+    def completion(self, answer: Any) -> Completion:
+        """Read the JSON of an answer, whichever way it came.
+
+        Raises:
+            BadAnswer: It has another shape, or ended with an error.
+        """
         try:
             choice, usage = answer["choices"][0], answer["usage"]
             finish = choice["finish_reason"] or "stop"
@@ -243,7 +272,7 @@ class MistralChat:
             raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}).") from error
         if finish == "error" or min(prompt_tokens, completion_tokens) < 0:
             raise BadAnswer(f"{self.name} gave an answer that ended with an error.")
-        return Completion(text, finish, model, prompt_tokens, completion_tokens, allowance_of(response.headers))
+        return Completion(text, finish, model, prompt_tokens, completion_tokens)
 
 
 def body_of(question: Question) -> bytes:

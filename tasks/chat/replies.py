@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +22,8 @@ from tasks.remote.journal import Answer, key_of
 # Some servers wrap JSON in a Markdown fence though a schema was asked for. That answer is paid and whole.
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
+_KEPT = [field.name for field in fields(Reply) if field.name != "refusal"]
+
 
 def key_of_question(chat: str, question: Question) -> bytes:
     """The journal's key of a question to one chat, whoever asks it: online and in batches alike."""
@@ -30,9 +32,8 @@ def key_of_question(chat: str, question: Question) -> bytes:
 
 def to_answer(reply: Reply) -> Answer:
     """A reply as the journal keeps it."""
-    envelope = asdict(reply)
-    refusal = envelope.pop("refusal")
-    return Answer(json.dumps(envelope, ensure_ascii=False), refusal)
+    envelope = {name: getattr(reply, name) for name in _KEPT}
+    return Answer(json.dumps(envelope, ensure_ascii=False), reply.refusal)
 
 
 def to_reply(answer: Answer) -> Reply:

@@ -9,8 +9,8 @@
 Free text is the last user message in capitals. Where JSON is asked for, each object quotes one line of the document that
 the message shows between tags (``<transcript>`` ... ``</transcript>``), else of the whole message::
 
-    <transcript>                              {"jokes": [{"quote": "A BUS WALKS INTO A BAR", "start_mark": "[00:12]"},
-    [00:12] a bus walks into a bar      ->               {"quote": "AND ASKS FOR OIL", "start_mark": "[00:15]"}]}
+    <transcript>                              {"jokes": [{"quote": "A BUS WALKS INTO A BAR", "start_mark": "00:12"},
+    [00:12] a bus walks into a bar      ->               {"quote": "AND ASKS FOR OIL", "start_mark": "00:15"}]}
     [00:15] and asks for oil
     </transcript>
 
@@ -21,6 +21,7 @@ the message shows between tags (``<transcript>`` ... ``</transcript>``), else of
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from hashlib import blake2b
@@ -32,7 +33,8 @@ from tasks.chat.protocol import Chat, Completion, Limits, Question, UnknownModel
 
 MODELS: dict[str, Callable[[str], str]] = {"upper": str.upper, "quote": str}
 _TAGGED = re.compile(r"<([\w-]+)[^<>]*>(.*?)</\1>", re.DOTALL)
-_MARK = re.compile(r"\s*(\[[\d:.]+\])\s*")
+_MARK = re.compile(r"\s*\[([\d:.]+)\]\s*")
+_WORD = re.compile(r"\w{5,}")
 _ITEMS = 3  # of a list, where the schema and the document allow so many
 _CHARS_PER_TOKEN = 4
 
@@ -141,6 +143,8 @@ class _Script:
             return {name: self.make(one, f"{path}.{name}", line) for name, one in schema.get("properties", {}).items()}
         if kind == "array":
             return self._array(schema, path, line)
+        if kind == "integer" and path.endswith(".id"):
+            return int(path.split(".")[-2]) + 1
         if kind in ("integer", "number"):
             low = schema.get("minimum", 1)
             return low + self._draw(path, min(schema.get("maximum", low + 3), low + 3) - low + 1)
@@ -149,12 +153,17 @@ class _Script:
         return self._string(schema, path, line) if kind == "string" else None
 
     def _array(self, schema: dict[str, Any], path: str, line: int) -> list[Any]:
-        most = min(schema.get("maxItems", _ITEMS), _ITEMS)
-        if path.count(".") > 1:  # a list in an item of a list: about that item's line
-            number = max(schema.get("minItems", 0), min(most, 2))
-            return [self.make(schema["items"], f"{path}.{at}", line) for at in range(number)]
-        number = max(schema.get("minItems", 0), min(most, len(self._lines)))
-        return [self.make(schema["items"], f"{path}.{at}", at * len(self._lines) // number) for at in range(number)]
+        """Lists of strings name words of the line; other lists go through the lines, or make some up about the only one."""
+        least, most, items = schema.get("minItems", 0), schema.get("maxItems", math.inf), schema["items"]
+        if items.get("type") == "string":
+            words = dict.fromkeys(_WORD.findall(self._lines[line][1])) or {self._lines[line][1]: None}
+            return [self._write(word) for word in list(words)[: int(min(most, max(least, _ITEMS)))]]
+        alone = len(self._lines) == 1 or path.count(".") > 1
+        number = int(
+            min(most, max(least, 1 + self._draw(path, 2 * _ITEMS) if alone else min(_ITEMS, len(self._lines))))
+        )
+        lines = [line if alone else at * len(self._lines) // number for at in range(number)]
+        return [self.make(items, f"{path}.{at}", one) for at, one in enumerate(lines)]
 
     def _string(self, schema: dict[str, Any], path: str, line: int) -> str:
         mark, text = self._lines[line % len(self._lines)]

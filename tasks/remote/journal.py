@@ -1,14 +1,17 @@
 """Every answer of every service, stored before it is used, under what was asked.
 
-``journal/answers.sqlite`` has three tables::
+``journal/answers.sqlite`` has four tables::
 
     answers  key (16 bytes)  |  answer "El autobús es blanco."  |  refusal null
     calls    at 1763629200.1 |  job "translate-llava-3f2a…"  |  service "google/4.0.2"  |  texts 38  |  chars 4471  |
              seconds 0.31    |  outcome "answered"           |  cost_usd 0.0
     holds    at 1763629200.1 |  job "mine-jokes-9b1c…"       |  service "mistral"       |  cost_usd 0.0031
+    batches  digest "3f2a…-0"  |  chat "mistral"  |  job "mine-jokes-9b1c…"  |  keys 1,472 x 16 bytes  |  hold 17  |
+             file_id "…"  |  batch_id "…"  |  taken 1,472 bytes: 1 for each line that is in `answers` or given up
 
 A hold is a call under way, with the most that it can cost. It goes when the call is written down; the hold of a call
-that kill -9 cut off stays, and counts as spent.
+that kill -9 cut off stays, and counts as spent. A batch is many questions sent at once: it is written down before it is
+sent, and stays open until each of its lines is taken.
 
 SQLite in WAL mode with ``synchronous=FULL``: an answer that was used has been on the disk before.
 """
@@ -36,6 +39,10 @@ CREATE TABLE IF NOT EXISTS calls (
 CREATE INDEX IF NOT EXISTS calls_of_job ON calls (job, at);
 CREATE TABLE IF NOT EXISTS holds (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, job TEXT NOT NULL, service TEXT NOT NULL, cost_usd REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS batches (
+    digest TEXT PRIMARY KEY, chat TEXT NOT NULL, job TEXT NOT NULL, at REAL NOT NULL, keys BLOB NOT NULL,
+    hold INTEGER NOT NULL, highest_usd REAL NOT NULL, file_id TEXT NOT NULL, batch_id TEXT NOT NULL,
+    taken BLOB NOT NULL, done INTEGER NOT NULL);
 """
 _AT_ONCE = 500  # keys in one SELECT; SQLite allows 32,766 variables
 
@@ -97,6 +104,33 @@ class Hold:
     cap_usd: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many questions sent at once, from before they are sent until each of its lines is taken.
+
+    Args:
+        digest: Of its lines, with how often these very lines were sent before; the service keeps it too.
+        chat: Name of the service.
+        job: The job that asks and pays.
+        at: When it was written down, seconds since 1970.
+        keys: Of its questions, in the order of its lines.
+        highest_usd: The most that it can cost; held until it is done.
+        file_id: Of its lines at the service; empty until they are uploaded.
+        batch_id: At the service; empty until it is submitted and the service's answer is written down.
+        taken: A byte for each line: 1 where it is in the journal or given up.
+    """
+
+    digest: str
+    chat: str
+    job: str
+    at: float
+    keys: tuple[bytes, ...]
+    highest_usd: float
+    file_id: str = ""
+    batch_id: str = ""
+    taken: bytes = b""
+
+
 class Spent(NamedTuple):
     """What jobs have cost so far, in US dollars: calls that are written down, and holds."""
 
@@ -123,6 +157,10 @@ def keys_of(parts: Iterable[str], last: Iterable[str]) -> Iterator[bytes]:
         digest = start.copy()
         digest.update(_framed(part))
         yield digest.digest()
+
+
+def _parted(keys: bytes) -> tuple[bytes, ...]:
+    return tuple(keys[start : start + 16] for start in range(0, len(keys), 16))
 
 
 def _framed(part: str) -> bytes:
@@ -166,16 +204,19 @@ class Journal:
         The holds of these requests are settled.
         """
         with self._transaction():
-            self._db.executemany(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-                [(key, answer.text, answer.refusal) for key, answer in answers.items()],
-            )
-            self._db.executemany(
-                "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(c.at, c.job, c.service, c.texts, c.chars, c.seconds, c.outcome, c.cost_usd) for c in calls],
-            )
-            if settled := [(call.hold,) for call in calls if call.hold is not None]:
-                self._db.executemany("DELETE FROM holds WHERE id = ?", settled)
+            self._put(answers, calls)
+
+    def _put(self, answers: Mapping[bytes, Answer], calls: Sequence[Call]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+            [(key, answer.text, answer.refusal) for key, answer in answers.items()],
+        )
+        self._db.executemany(
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(c.at, c.job, c.service, c.texts, c.chars, c.seconds, c.outcome, c.cost_usd) for c in calls],
+        )
+        if settled := [(call.hold,) for call in calls if call.hold is not None]:
+            self._db.executemany("DELETE FROM holds WHERE id = ?", settled)
 
     def hold(self, holds: Sequence[Hold]) -> list[int | None]:
         """Write down what calls may cost before they are sent, in one transaction.
@@ -199,6 +240,100 @@ class Journal:
         """Forget holds of calls that were never sent."""
         with self._transaction():
             self._db.executemany("DELETE FROM holds WHERE id = ?", [(hold,) for hold in ids])
+
+    def open_batches(self, chat: str) -> list[Batch]:
+        """Batches of which lines are not taken yet, in order of time."""
+        query = (
+            "SELECT digest, chat, job, at, keys, highest_usd, file_id, batch_id, taken FROM batches "
+            "WHERE chat = ? AND NOT done ORDER BY at"
+        )
+        with self._lock, self._worded():
+            rows = self._db.execute(query, (chat,)).fetchall()
+        return [Batch(digest, chat, job, at, _parted(keys), *more) for digest, chat, job, at, keys, *more in rows]
+
+    def times_sent(self, lines: str) -> int:
+        """How many batches of these very lines are done; the digest of the next one ends with this number."""
+        with self._lock, self._worded():
+            query = "SELECT count(*) FROM batches WHERE digest LIKE ? || '-%'"
+            return int(self._db.execute(query, (lines,)).fetchone()[0])
+
+    def intend(self, batches: Sequence[Batch], jobs: tuple[str, ...], cap_usd: float | None = None) -> bool:
+        """Write down batches that are about to be sent, and hold what they may cost: all of them, or none.
+
+        Args:
+            batches: New ones.
+            jobs: All jobs that share the cap.
+            cap_usd: What they may cost in all; None for no cap.
+
+        Returns:
+            Whether they fit under the cap.
+        """
+        with self._transaction():
+            needed = sum(batch.highest_usd for batch in batches)
+            if cap_usd is not None and self._spent(jobs).usd + needed > cap_usd:
+                return False
+            for batch in batches:
+                values = (batch.at, batch.job, batch.chat, batch.highest_usd)
+                hold = self._db.execute("INSERT INTO holds (at, job, service, cost_usd) VALUES (?, ?, ?, ?)", values)
+                self._db.execute(
+                    "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, '', '', ?, 0)",
+                    (
+                        batch.digest,
+                        batch.chat,
+                        batch.job,
+                        batch.at,
+                        b"".join(batch.keys),
+                        hold.lastrowid,
+                        batch.highest_usd,
+                        bytes(len(batch.keys)),
+                    ),
+                )
+        return True
+
+    def note_batch_file(self, digest: str, file_id: str) -> None:
+        """Write down what the service called a batch's lines."""
+        with self._transaction():
+            self._db.execute("UPDATE batches SET file_id = ? WHERE digest = ?", (file_id, digest))
+
+    def note_batch(self, digest: str, batch_id: str) -> None:
+        """Write down what the service called a batch: from here on it is submitted."""
+        with self._transaction():
+            self._db.execute("UPDATE batches SET batch_id = ? WHERE digest = ?", (batch_id, digest))
+
+    def forget_batch(self, digest: str) -> None:
+        """Forget a batch that was never submitted, and what it holds."""
+        with self._transaction():
+            self._db.execute("DELETE FROM holds WHERE id = (SELECT hold FROM batches WHERE digest = ?)", (digest,))
+            self._db.execute("DELETE FROM batches WHERE digest = ?", (digest,))
+
+    def take(
+        self, digest: str, places: Iterable[int], answers: Mapping[bytes, Answer], calls: Sequence[Call] = ()
+    ) -> bool:
+        """Store what became of some lines of a batch, in one transaction; with its last line its hold is settled.
+
+        Args:
+            digest: Of the batch.
+            places: Of the lines.
+            answers: Those that there are; a line without one is given up.
+            calls: What these lines cost.
+
+        Returns:
+            False where somebody else has taken one of them: then nothing is stored.
+        """
+        with self._transaction():
+            query = "SELECT taken, hold FROM batches WHERE digest = ?"
+            before, hold = self._db.execute(query, (digest,)).fetchone()
+            taken = bytearray(before)
+            for place in places:
+                if taken[place]:
+                    return False
+                taken[place] = 1
+            self._put(answers, calls)
+            done = all(taken)
+            self._db.execute("UPDATE batches SET taken = ?, done = ? WHERE digest = ?", (bytes(taken), done, digest))
+            if done:
+                self._db.execute("DELETE FROM holds WHERE id = ?", (hold,))
+        return True
 
     def spent(self, jobs: Iterable[str]) -> Spent:
         """What these jobs have cost over all runs, and what they hold."""

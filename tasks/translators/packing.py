@@ -24,19 +24,31 @@ from tasks.storage.errors import TransientError
 from tasks.translators.protocol import Limits, Translator
 
 
-def packs(texts: Iterable[str], limits: Limits) -> Iterator[list[str]]:
-    """Fill requests in order, up to the limits. A text that alone exceeds them travels alone."""
+def packs(texts: Iterable[str], limits: Limits, starts: Collection[str] = ()) -> Iterator[list[str]]:
+    """Fill requests in order, up to the limits. A text that alone exceeds them travels alone.
+
+    Args:
+        texts: Distinct ones.
+        limits: Of one request.
+        starts: Those with which a conversation begins: one that does not fit whole goes into the next request, unless
+            it is larger than a request.
+    """
     pack: list[str] = []
-    chars = size = 0
+    chars = size = border = 0
     for text in texts:
         text_size = encoded_bytes(text)
-        if pack and (
+        while pack and (
             len(pack) >= limits.max_items
             or chars + len(text) + 1 > limits.max_chars
             or size + text_size + 3 > limits.max_bytes
         ):
-            yield pack
-            pack, chars, size = [], 0, 0
+            stop = len(pack) if text in starts else border or len(pack)
+            yield pack[:stop]
+            pack, border = pack[stop:], 0
+            chars = sum(len(other) + 1 for other in pack)
+            size = sum(encoded_bytes(other) + 3 for other in pack)
+        if text in starts:
+            border = len(pack)
         pack.append(text)
         chars += len(text) + 1
         size += text_size + 3
@@ -91,7 +103,9 @@ class Asker:
         """Name and version of the translator."""
         return self.translator.name
 
-    def ask(self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False) -> dict[str, Answer]:
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
         """Get an answer for every text; blocks the calling thread.
 
         Args:
@@ -99,6 +113,7 @@ class Asker:
             job: Who asks, for the list of calls.
             attempt: 0, or 1 for a second opinion: each text in a request of its own, under a key of its own.
             fresh: Ask again what the journal already knows.
+            starts: Of no matter here: these translators read each text by itself, so packs are filled to the brim.
 
         Returns:
             For each distinct text an Answer: the translation, or the code of a refusal: ``refused`` (the service will

@@ -172,5 +172,19 @@ class MistralStandIn(StandIn):
         super().__init__("tests.standin.mistral", arguments, switches)
 
 
+class MistralBatchStandIn(StandIn):
+    """Mistral's ``/v1``: models, chat, files and batches.
+
+    Args:
+        jokes: A Parquet file of recorded jokes to answer with, see ``tests.standin.mistral``; None makes all up.
+        port: 0 takes a free one.
+        **switches: See ``tests.standin.mistral_batch.BatchSwitches``; None empties a switch.
+    """
+
+    def __init__(self, *, jokes: Path | None = None, port: int = 0, **switches: float | str | None) -> None:
+        arguments = ["--port", str(port), *(["--jokes", str(jokes)] if jokes else [])]
+        super().__init__("tests.standin.mistral_batch", arguments, switches)
+
+
 def _text(value: float | str | None) -> str:
     return "" if value is None else str(value)
