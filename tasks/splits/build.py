@@ -31,10 +31,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.models.messages import MESSAGES, has_conversations
 from tasks.splits.assign import LEFT_OUT, Example, Official, assign, find_groups, make_shares
 from tasks.splits.audit import Leak, find_leaks
 from tasks.splits.card import write_card
-from tasks.splits.chats import MESSAGES, check_row, has_conversations, write_lines
+from tasks.splits.chats import check_row, write_lines
 from tasks.splits.keys import (
     ID,
     PHASH,
