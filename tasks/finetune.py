@@ -20,7 +20,7 @@ from tasks.training.plan import Device, Plan
 
 __all__ = ["Device", "LoraSettings", "Preset", "package_adapter", "plan_training", "train_adapter"]
 
-Preset = Literal["", "mmhs-paligemma2", "mmhs-qwen2vl"]
+Preset = Literal["", "mmhs-paligemma2", "mmhs-qwen2vl", "vina-mistral-7b"]
 
 _SHOW_EVERY = 10  # seconds between two updates of the page
 

@@ -106,7 +106,7 @@ def generate_chat(model: Any, family: Chat, conversations: Sequence[Conversation
     return written
 
 
-class _Drawn(transformers.LogitsProcessor):
+class _Drawn:
     """Gumbel noise of each row's own: the likeliest token with it is a draw from the row's probabilities."""
 
     def __init__(self, prompts: Sequence[Sequence[int]], seed: int) -> None:

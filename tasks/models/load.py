@@ -156,8 +156,34 @@ def load_chat(options: ModelOptions) -> LoadedChat:
         )
     loaded = load(options, record.prompt if record else CONVERSATION)
     if not isinstance(loaded.family, Chat):
-        raise BadModel(f"{options.base_model} takes images, and conversations here are text alone. Name a chat model.")
+        raise _takes_images(options.base_model)
     return LoadedChat(loaded.model, loaded.family, loaded.digest, loaded.record, loaded.toy)
+
+
+class Speaker(NamedTuple):
+    """How a chat model is asked, and how many tokens it takes, without its weights."""
+
+    family: Chat
+    window: int
+
+
+def find_speaker(base_model: str) -> Speaker:
+    """The tokenizer and chat template of a chat model that ``find`` has found.
+
+    Raises:
+        BadModel: It takes images, or as ``load``.
+        TransientError: The hub does not answer.
+    """
+    base = _fetch(base_model)
+    config = _config(base)
+    family = make_family(config.model_type, _processor(base, config.model_type), CONVERSATION)
+    if not isinstance(family, Chat):
+        raise _takes_images(base_model)
+    return Speaker(family, config.max_position_embeddings)
+
+
+def _takes_images(base_model: str) -> BadModel:
+    return BadModel(f"{base_model} takes images, and conversations here are text alone. Name a chat model.")
 
 
 class Found(NamedTuple):

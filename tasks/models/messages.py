@@ -7,12 +7,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.types as kinds
 
 from tasks.storage.errors import PermanentError
+from tasks.storage.tables import open_parquet
+
+_BATCH = 1_000
 
 Conversation = Sequence[Mapping[str, Any]]
+MESSAGES = "messages"  # the column's name, as those tools have it
 ROLES = ("system", "user", "assistant")
 
 
@@ -27,6 +35,38 @@ class BadConversation(PermanentError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Talk(NamedTuple):
+    """One row of a split: its position, its id, and what was said, unchecked."""
+
+    row: int
+    id: str
+    messages: Conversation | None
+
+
+def read_talks(path: Path) -> Iterator[Talk]:
+    """The conversations of one split, in order; never more than a batch in memory.
+
+    Raises:
+        TornFile: The file is damaged.
+    """
+    with open_parquet(path) as file:
+        columns = [MESSAGES, *(name for name in ("id",) if name in file.schema_arrow.names)]
+        row = 0
+        for batch in file.iter_batches(_BATCH, columns=columns):
+            for values in batch.to_pylist():
+                yield Talk(row, str(values.get("id") or ""), values[MESSAGES])
+                row += 1
+
+
+def has_conversations(schema: pa.Schema) -> bool:
+    """Whether a table's column ``messages`` holds lists of roles and contents."""
+    at = schema.get_field_index(MESSAGES)
+    if at < 0 or not (kinds.is_list(schema.field(at).type) or kinds.is_large_list(schema.field(at).type)):
+        return False
+    turn = schema.field(at).type.value_type
+    return kinds.is_struct(turn) and all(turn.get_field_index(name) >= 0 for name in ("role", "content"))
 
 
 def check_conversation(messages: Conversation | None, last: str) -> None:

@@ -41,6 +41,14 @@ class Chat(Templated):
         """
         return self._padded([self._turns.open(messages) for messages in conversations])
 
+    def placed(self, messages: Conversation) -> list[dict[str, Any]]:
+        """The turns as the chat template gets them: a system's words where the template has a place for them.
+
+        Raises:
+            BadConversation: An answer holds a special token.
+        """
+        return self._turns.placed(messages)
+
     def answered(self, messages: Conversation) -> Answered:
         """The tokens of a conversation that ends with an answer, and which of them are the assistant's.
 

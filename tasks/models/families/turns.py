@@ -74,7 +74,7 @@ class Turns:
             BadConversation: It does not, or the template refuses it.
         """
         check_conversation(messages, "user")
-        return self._rendered(self._placed(messages), add_generation_prompt=True)
+        return self._rendered(self.placed(messages), add_generation_prompt=True)
 
     def answered(self, messages: Conversation) -> Answered:
         """A conversation that ends with an answer. Every answer in it is said, as in most of the field.
@@ -84,7 +84,7 @@ class Turns:
                 answered differently from an open one, so that the model would never be asked as it was taught.
         """
         check_conversation(messages, "assistant")
-        placed = self._placed(messages)
+        placed = self.placed(messages)
         whole = self._encode(self._rendered(placed))
         said = [False] * len(whole)
         for at, message in enumerate(placed):
@@ -104,7 +104,7 @@ class Turns:
             said[len(before) : stop] = [True] * (stop - len(before))
         return Answered(whole, said)
 
-    def _placed(self, messages: Conversation) -> list[Message]:
+    def placed(self, messages: Conversation) -> list[Message]:
         """The turns as the template takes them: what users wrote is inert, answers are as they are."""
         for at, message in enumerate(messages):
             if message["role"] == "assistant" and self._special.inert(message["content"]) != message["content"]:
