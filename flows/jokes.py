@@ -13,7 +13,9 @@ from tasks.mine import (
     Mode,
     Preset,
     Step,
+    ask_in_batches,
     asker,
+    batches,
     collect_extracted,
     collect_jokes,
     extract_chunk,
@@ -58,7 +60,7 @@ def mine_jokes(
         models: Another model for a step, such as {"rewrite": "mistral:mistral-large-4"}.
         funnel: Which jokes are kept; one that is out by then is asked nothing more. No joke is dropped from the table.
         mode: batch sends each step's questions through the batch API, at half the price and in hours instead of minutes.
-        budget_usd: What this walk may cost in all, over all its runs; at it the run pauses and asks for more. Empty: no end.
+        budget_usd: What this walk may cost in all, over all its runs; at it the run pauses and asks for more.
         estimate: Only say what it would cost: calls, tokens, dollars, time. Nothing is asked.
         max_chars: Characters of a window, which is one question.
         overlap_chars: Characters that each window shares with the next: jokes up to this length are whole in one.
@@ -74,12 +76,14 @@ def mine_jokes(
     windows = plan_extracting(transcripts, model, language, max_chars, overlap_chars, chunk_size, restarts)
     asked = {step: (models or {}).get(step, model) for step in steps or STEPS}
     budget = budget_now(budget_usd)
-    with pausing_at_the_budget(), working_on(windows, asker, purse):
+    with pausing_at_the_budget(), working_on(windows, asker, purse, batches):
+        ask_in_batches(mode, windows, budget, chunks)
         missing = run_chunks(extract_chunk, windows, WINDOW_JOKES, chunks, force, restarts, budget=budget)
         if missing:
             return windows.folder
         jokes = plan_refining(windows, collect_extracted(windows), asked, variety, funnel, 3 * chunk_size)
         with working_on(jokes):
+            ask_in_batches(mode, jokes, budget, None, windows)
             again = force and chunks is None
             run_chunks(refine_chunk, jokes, JOKES_REFINED, None, again, restarts, budget=budget, windows=windows)
             tables = collect_jokes(windows, jokes, name)

@@ -11,6 +11,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.chat import open_chat, split_model
 from tasks.chat.asker import Asker
+from tasks.chat.batch import BatchAsker
+from tasks.chat.mistral_batch import open_batches
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import Account, Engine
 from tasks.chunks.manifest import Chunk, Manifest
@@ -19,11 +21,11 @@ from tasks.jokes.collect import Tables
 from tasks.jokes.purse import Purse
 from tasks.jokes.refine import Asked
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, shown
+from tasks.plan import check_restarts, patient, shown
 from tasks.remote.journal import Journal
 from tasks.settings import Settings, read_options
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import JOKES_EXTRACTED, WINDOWS
+from tasks.storage.schemas import JOKES_EXTRACTED, JOKES_REFINED, WINDOW_JOKES, WINDOWS
 from tasks.storage.tables import read_group
 
 Mode = Literal["online", "batch"]
@@ -54,6 +56,23 @@ def plan_extracting(
     return manifest
 
 
+def ask_in_batches(
+    mode: Mode, manifest: Manifest, budget: float | None, chunks: Sequence[int] | None, windows: Manifest | None = None
+) -> None:
+    """In batch mode every question of a job's missing chunks at once; the chunks then find the answers in the journal."""
+    if mode == "batch":
+        patient(ask_all)(manifest, budget, chunks, windows)
+
+
+@task(task_run_name="batches of {manifest.kind}", **REMOTE)
+def ask_all(manifest: Manifest, budget: float | None, chunks: Sequence[int] | None, windows: Manifest | None) -> None:
+    """Submit batches, wait for them, collect them."""
+    if windows is None:
+        _extracted(manifest, manifest.pending(WINDOW_JOKES, chunks), _account(manifest, budget), "batch")
+    else:
+        _refined(manifest, manifest.pending(JOKES_REFINED, chunks), _account(manifest, budget, windows), "batch")
+
+
 @task(task_run_name="windows {chunk.name}", **REMOTE)
 def extract_chunk(chunk: Chunk, manifest: Manifest, budget: float | None) -> Path:
     """Ask for the jokes in the windows of one chunk and put its file in place."""
@@ -82,10 +101,11 @@ def plan_refining(
     from tasks.jokes import plan
     from tasks.jokes.refine import PROMPTS, VERSION
 
-    parameters = {"steps": {step: asked[step] for step in STEPS if step in asked}, "variety": variety, "funnel": funnel}
-    prompts = {step: PROMPTS[step] for step in parameters["steps"]}
-    chats = {step: _engine(model)[0].name for step, model in asked.items()}
-    versions = {"code": VERSION, **prompts, **{f"{step} chat": chats[step] for step in prompts}}
+    steps = {str(step): asked[step] for step in STEPS if step in asked}
+    parameters = {"steps": steps, "variety": variety, "funnel": funnel}
+    prompts = {step: PROMPTS[step] for step in steps}
+    chats = {f"{step} chat": _engine(model)[0].name for step, model in steps.items()}
+    versions = {"code": VERSION, **prompts, **chats}
     manifest = plan.plan_refining(jokes, windows.folder.parent, chunk_size, parameters, versions)
     get_run_logger().info("%s: %d jokes, steps %s.", manifest.job, manifest.rows, ", ".join(prompts) or "none")
     return manifest
@@ -155,9 +175,11 @@ def _refined(
     from tasks.jokes.funnel import PRESETS
     from tasks.jokes.refine import refine_jokes
 
-    rows = [row for chunk in chunks for row in read_group(manifest.rows_path, JOKES_EXTRACTED, chunk.number).to_pylist()]
+    rows = [
+        row for chunk in chunks for row in read_group(manifest.rows_path, JOKES_EXTRACTED, chunk.number).to_pylist()
+    ]
     steps = {step: Asked(*_engine(model, mode)) for step, model in manifest.parameters["steps"].items()}
-    wanted = PRESETS[manifest.parameters["funnel"]].wants
+    wanted = PRESETS[manifest.parameters["funnel"]].of_steps(steps).wants
     return refine_jokes(rows, steps, account, variety=manifest.parameters["variety"], wanted=wanted, again=again)
 
 
@@ -173,6 +195,13 @@ def _open_asker(chat: str, root: DataRoot) -> Asker:
     return Asker(open_chat(chat, read_options), journal(root), read_prices(Settings().prices))
 
 
+def _open_batches(chat: str, root: DataRoot) -> BatchAsker:
+    def tell(text: str) -> None:
+        get_run_logger().info("%s", text)
+
+    return BatchAsker(open_batches(asker(chat, root).chat), journal(root), read_prices(Settings().prices), tell)
+
+
 def _open_purse(chat: str, root: DataRoot) -> Purse:
     return Purse(asker(chat, root))
 
@@ -181,8 +210,10 @@ journal = Shared(_open_journal)
 # A chat's client, gate and answers under way serve all chunks in flight, and so does the purse that they share.
 asker = Shared(_open_asker, close=Asker.close)
 purse = Shared(_open_purse)
+batches = Shared(_open_batches)
 
 
 def _engine(name: str, mode: Mode = "online") -> tuple[Engine, str]:
     chat, model = split_model(name)
-    return purse(chat, DataRoot(Settings().data)), model
+    root = DataRoot(Settings().data)
+    return batches(chat, root) if mode == "batch" else purse(chat, root), model

@@ -21,6 +21,7 @@ from prefect.artifacts import (
 )
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from prefect.flow_runs import suspend_flow_run
 from prefect.futures import PrefectFuture, as_completed
@@ -112,7 +113,8 @@ def run_chunks(
         schema: The shape of a chunk's file.
         numbers: Chunks to do, or None for all.
         force: Do these chunks again although they are done.
-        restarts: How often the automation has started this run again; a forced run forces only once.
+        restarts: How often the automation has started this run again; a forced run forces only once, also where it was
+            retried or resumed.
         more: What each chunk's task gets besides, by name.
 
     Returns:
@@ -123,8 +125,7 @@ def run_chunks(
         BudgetReached: Some were stopped by the budget; the others are done and kept.
     """
     logger = get_run_logger()
-    first_time = restarts == 0 and (runtime.flow_run.run_count or 1) == 1
-    if force and first_time:
+    if force and restarts == 0 and (runtime.flow_run.run_count or 1) == 1 and not _entered():
         manifest.set_aside(numbers)
     chosen, pending = manifest.chosen(numbers), manifest.pending(schema, numbers)
     logger.info("%s: %d chunks to do, %d done.", manifest.job, len(pending), len(chosen) - len(pending))
@@ -223,10 +224,16 @@ _PAUSED = "budget-"  # how keys of these pauses begin
 
 def budget_now(budget_usd: float | None) -> float | None:
     """The budget as it stands: what was entered when this run was last resumed, else its parameter."""
+    entered = _entered()
+    return entered[-1].budget_usd if entered else budget_usd
+
+
+def _entered() -> list[RaisedBudget]:
+    """What was entered each time that this run was resumed, the last one last."""
     with get_client(sync_client=True) as client:
         inputs = client.filter_flow_run_input(UUID(runtime.flow_run.id), f"suspended-{_PAUSED}", 200, set())
-    entered = sorted((each.key, each.decoded_value) for each in inputs if each.key.endswith("-response"))
-    return RaisedBudget(**entered[-1][1]).budget_usd if entered else budget_usd
+    found = {each.key: each.decoded_value for each in inputs if each.key.endswith("-response")}
+    return [RaisedBudget(**found[key]) for key in sorted(found)]
 
 
 @contextmanager
@@ -250,7 +257,14 @@ def pausing_at_the_budget() -> Iterator[None]:
         shown(create_markdown_artifact, key="budget", markdown=told)
         # Prefect lets no key pause twice, and a run that is resumed counts as the same attempt.
         key = f"{_PAUSED}{time.time_ns()}"
-        suspend_flow_run(wait_for_input=RaisedBudget.with_initial_data(description=told), key=key)
+        try:
+            suspend_flow_run(wait_for_input=RaisedBudget.with_initial_data(description=told), key=key)
+        finally:
+            # A heartbeat on its way may reach the server after the pause: then silence would look like a crash. This
+            # goes the same way, after it.
+            emit_event(
+                "prefect.flow-run.budget-reached", {"prefect.resource.id": f"prefect.flow-run.{runtime.flow_run.id}"}
+            )
         raise  # it did not suspend
 
 

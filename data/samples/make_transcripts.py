@@ -1,7 +1,7 @@
 """Write the sample transcripts from routines.toml: the same bytes each time.
 
-``transcripts/routine_la-abuela_transcript.jsonl`` is laid out as the predecessor's files, ``la-micro.es.vtt`` has captions that
-roll as YouTube's do (each line comes two or three times), ``el-perro.es.srt`` is plain.
+``transcripts/routine_la-abuela_transcript.jsonl`` is laid out as the predecessor's files, ``la-micro.es.vtt`` has captions
+that roll as YouTube's do (each line comes two or three times), ``el-perro.es.srt`` is plain.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def rolling_vtt(said: list[Line]) -> str:
 def srt(said: list[Line]) -> str:
     """Numbered captions."""
     blocks = (
-        f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{line}" for number, (start, end, line) in enumerate(said, 1)
+        f"{number}\n{clock(start, ',')} --> {clock(end, ',')}\n{line}"
+        for number, (start, end, line) in enumerate(said, 1)
     )
     return "\n\n".join(blocks) + "\n"
 

@@ -55,8 +55,8 @@ class Price(BaseModel):
     def highest(self, question: Question, batch: bool = False) -> float:
         """US dollars that one call for a question can cost at most.
 
-        A token of these models stands for at least one byte, so a prompt has at most as many tokens as bytes (its
-        schema's included) and a few per message; the reply has at most ``max_tokens``.
+        A token of these models stands for at least one byte, so a prompt has at most as many tokens as bytes, a few more
+        per message, and its schema's twice, as services add to it; the reply has at most ``max_tokens``.
         """
         return self.cost(most_prompt_tokens(question), question.max_tokens, batch)
 
@@ -64,7 +64,7 @@ class Price(BaseModel):
 def most_prompt_tokens(question: Question) -> int:
     """Tokens that a prompt cannot exceed; see ``Price.highest``."""
     schema = 0 if question.answer is None else len(str(schema_of(question.answer)).encode())
-    return schema + sum(len(content.encode()) + _PER_MESSAGE for _, content in question.messages)
+    return 2 * schema + sum(len(content.encode()) + _PER_MESSAGE for _, content in question.messages)
 
 
 class Prices:

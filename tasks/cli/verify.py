@@ -18,6 +18,8 @@ from typing import Any, get_args
 from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
 from tasks.evaluation import plan as evaluating
 from tasks.evaluation.gather import REASONS as UNPREDICTED
+from tasks.jokes import plan as mining
+from tasks.jokes import rules as jokes
 from tasks.llava.checks import SOFT
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.corrections import HOW, read_corrections
@@ -37,6 +39,10 @@ from tasks.storage.schemas import (
     CONVERSATIONS,
     CORRECTIONS,
     EXAMPLES,
+    JOKES,
+    JOKES_EXTRACTED,
+    JOKES_REFINED,
+    JOKES_REJECTED,
     LLAVA,
     LLAVA_REJECTED,
     MEME_FILES,
@@ -55,6 +61,8 @@ from tasks.storage.schemas import (
     SCHEMAS,
     TRANSLATIONS,
     VLM_ANSWERS,
+    WINDOW_JOKES,
+    WINDOWS,
     TableSchema,
 )
 from tasks.storage.tables import open_parquet, open_table, origin, read_group, read_table
@@ -259,6 +267,8 @@ def _parquet(path: Path) -> Iterator[Check]:
         yield from _predictions(path, [path], PREDICTIONS, Held())
     elif SCHEMAS[name] in _OF_MEMES:
         yield from _memes(path, [path], SCHEMAS[name], Held())
+    elif SCHEMAS[name] in jokes.TABLES:
+        yield from _jokes(path, [path], SCHEMAS[name], Held())
     else:
         yield from _rows(path, [path], SCHEMAS[name], Held())
 
@@ -270,6 +280,7 @@ class Held:
     rows: list[int] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     turns: int = 0
+    kept: int = 0
     translators: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
 
@@ -444,6 +455,9 @@ def _tables(provenance: Path) -> Iterator[Check]:
         return
     if written.get("kind") == "classify-memes":
         yield from _meme_tables(provenance, written, MEMES_CLASSIFIED, MEMES_UNCLASSIFIED)
+        return
+    if written.get("kind") == "mine-jokes":
+        yield from _joke_tables(provenance, written)
         return
     held, refused = yield from _both(provenance, written, _rows, LLAVA, LLAVA_REJECTED)
     yield _counts(provenance, written["counts"], held, refused)
@@ -704,6 +718,52 @@ def _meme_tables(
     yield _counts(provenance, written["counts"], held, refused)
 
 
+# Jokes
+
+
+def _jokes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Every window or joke of one table, in one file or several: keys, places, answers, costs."""
+    keys = Check(path, "row numbers are unique and ascending")
+    fits = Check(path, "places, answers, costs and reasons fit one another")
+    last, ids, named = -1, set(), set()
+    try:
+        for item in _items(files, schema):
+            keys.n += 1
+            fits.n += 1
+            if item["row"] <= last:
+                keys.find("key", f"row {item['row']} comes after row {last}")
+            last = item["row"]
+            held.rows.append(last)
+            held.errors.update([item["error"]] if item.get("error") else [])
+            held.kept += bool(item.get("keep"))
+            ids.add(item.get("id"))
+            named |= {item.get("duplicate_of"), item.get("near_duplicate_of")} - {None}
+            for code, message in jokes.faults(item, schema):
+                fits.find(code, f"row {last}, routine {item['routine']}: {message}")
+        if schema in (JOKES_EXTRACTED, JOKES) and named - ids:
+            fits.find("duplicate", f"jokes are said to repeat {len(named - ids)} others that are not there")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield keys
+    yield fits
+
+
+def _joke_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
+    held, refused = yield from _both(provenance, written, _jokes, JOKES, JOKES_REJECTED)
+    counts = written["counts"]
+    check = Check(provenance, "jokes are all there, and all counts are those written down", counts["jokes"])
+    found = {"jokes": len(held.rows), "kept": held.kept, "rejected": dict(refused.errors)}
+    if held.rows != list(range(counts["jokes"])):
+        check.find(
+            "rows",
+            f"of {counts['jokes']:,} jokes some are missing: {_some(set(range(counts['jokes'])) - set(held.rows))}",
+        )
+    for name, value in found.items():
+        if counts[name] != value:
+            check.find(name, f"{name}: {counts[name]} written down, {value} in the tables")
+    yield check
+
+
 # Predictions of models
 
 
@@ -755,6 +815,8 @@ _LAYOUTS: dict[str, tuple[TableSchema, TableSchema, TableSchema | None]] = {
     classifying.CLIP: (CLIP_ANSWERS, MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED),
     evaluating.KIND: (PREDICTIONS, EXAMPLES, None),  # nothing is refused before a model is asked
     evaluating.TEXT_KIND: (PREDICTIONS, EXAMPLES, None),
+    mining.EXTRACT: (WINDOW_JOKES, WINDOWS, JOKES_REJECTED),
+    mining.REFINE: (JOKES_REFINED, JOKES_EXTRACTED, None),
 }
 
 
@@ -789,7 +851,8 @@ def _job(folder: Path) -> Iterator[Check]:
             check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
     yield check
     yield _same_source(manifest, whole, laid_out, shape)
-    rows = _memes if shape in _OF_MEMES else _predictions if shape is PREDICTIONS else _rows
+    looks = {**dict.fromkeys(_OF_MEMES, _memes), **dict.fromkeys(jokes.TABLES, _jokes), PREDICTIONS: _predictions}
+    rows = looks.get(shape, _rows)
     yield from rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from tasks.chunks.manifest import Manifest
 from tasks.jokes import accents, duplicates
-from tasks.jokes.funnel import PRESETS
+from tasks.jokes.funnel import PRESETS, own_keywords
 from tasks.jokes.locate import LEAST_FOUND, locate
 from tasks.jokes.plan import transcripts_of
 from tasks.jokes.prompts import telling
@@ -93,11 +93,19 @@ def collect_extracted(manifest: Manifest) -> Path:
     jokes: list[dict[str, Any]] = []
     for routine, windows in groupby(rows, key=lambda row: str(row["routine"])):
         jokes += _of_routine(transcripts[routine], list(windows))
-    repeated = duplicates.near([joke["text"] for joke in jokes])
-    for number, (joke, first) in enumerate(zip(jokes, repeated, strict=True)):
-        joke |= {"row": number, "near_duplicate_of": None if first is None else jokes[first]["id"]}
+    repeats = {
+        "duplicate_of": duplicates.by_span([joke["routine"] for joke in jokes], [_span(joke) for joke in jokes]),
+        "near_duplicate_of": duplicates.near([joke["text"] for joke in jokes]),
+    }
+    for number, joke in enumerate(jokes):
+        joke["row"] = number
+        for column, firsts in repeats.items():
+            first = firsts[number]
+            joke[column] = None if first is None else jokes[first]["id"]
     path = manifest.folder / "jokes.parquet"
-    return write_table(pa.Table.from_pylist(jokes, JOKES_EXTRACTED.columns), path, JOKES_EXTRACTED, {"job": manifest.job})
+    return write_table(
+        pa.Table.from_pylist(jokes, JOKES_EXTRACTED.columns), path, JOKES_EXTRACTED, {"job": manifest.job}
+    )
 
 
 def collect(windows: Manifest, refined: Manifest, folder: Path, name: str) -> Tables:
@@ -119,9 +127,11 @@ def collect(windows: Manifest, refined: Manifest, folder: Path, name: str) -> Ta
         some = read_table(refined.path(chunk), JOKES_REFINED).to_pylist()
         refined.check_rows(chunk, [row["row"] for row in some], "jokes")
         rows += some
-    stages = PRESETS[refined.parameters["funnel"]].run(rows)
+    stages = PRESETS[refined.parameters["funnel"]].of_steps(refined.parameters["steps"]).run(rows)
     for row in rows:
-        _finish(row, refined.parameters["variety"])
+        row["cost_usd"] = row["extract_usd"] + sum(row[f"{step}_usd"] or 0.0 for step in STEPS)
+        row["keyword"] = row["messages"] = None
+    _teach([row for row in rows if row["keep"]], refined.parameters["variety"])
     failed = _failed_windows(windows)
     table, rejected = folder / f"{name}.parquet", folder / f"{name}.rejected.parquet"
     made = {"jobs": [windows.job, refined.job]}
@@ -167,8 +177,6 @@ def _of_routine(transcript: Transcript, windows: Iterable[Mapping[str, Any]]) ->
     placed = sorted(jokes.values(), key=lambda joke: (joke["first_word"] is None, joke["first_word"] or 0))
     for joke in placed:
         joke["damaged_words"] = len(accents.damaged(joke["text"], vocabulary))
-    for joke, first in zip(placed, duplicates.by_span([_span(joke) for joke in placed]), strict=True):
-        joke["duplicate_of"] = None if first is None else placed[first]["id"]
     return placed
 
 
@@ -231,7 +239,9 @@ def _failed_windows(windows: Manifest) -> list[dict[str, Any]]:
 def _costs(windows: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Cost]:
     """What each step cost, extracting first."""
     columns = ["extracted_by", "cost_usd", "error"]
-    asked = [row for chunk in windows.chunks() for row in read_table(windows.path(chunk), WINDOW_JOKES, columns).to_pylist()]
+    asked = [
+        row for chunk in windows.chunks() for row in read_table(windows.path(chunk), WINDOW_JOKES, columns).to_pylist()
+    ]
     costs = {"extract": _cost([(row["extracted_by"], row["cost_usd"], row["error"]) for row in asked])}
     for step in STEPS:
         some = [row for row in rows if row[f"{step}_usd"] is not None]
@@ -245,11 +255,15 @@ def _cost(answers: Sequence[tuple[str | None, float, str | None]]) -> Cost:
     return Cost(len(answers), failed, models, sum(usd for _, usd, _ in answers))
 
 
-def _finish(row: dict[str, Any], variety: str) -> None:
-    """What a funnelled joke costs, and what a model is taught with it."""
-    row["cost_usd"] = row["extract_usd"] + sum(row[f"{step}_usd"] or 0.0 for step in STEPS)
-    row["keyword"] = row["messages"] = None
-    if row["keep"]:
-        row["keyword"] = next(iter(row["corrected_keywords"] or row["keywords"] or ()), None)
+def latest_text(row: Mapping[str, Any]) -> str:
+    """A joke in the latest form that it has."""
+    text: str = row["rewritten_text"] or row["corrected_text"] or row["text"]
+    return text
+
+
+def _teach(kept: Sequence[dict[str, Any]], variety: str) -> None:
+    """What a model is taught with the jokes that are kept: each is asked for by a keyword, its own one if it has any."""
+    for row, own in zip(kept, own_keywords(kept), strict=True):
+        row["keyword"] = own or next(iter(row["corrected_keywords"] or row["keywords"] or ()), None)
         if row["keyword"]:
-            row["messages"] = telling(row["keyword"], row["rewritten_text"] or row["corrected_text"] or row["text"], variety)
+            row["messages"] = telling(row["keyword"], latest_text(row), variety)

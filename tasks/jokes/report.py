@@ -21,9 +21,8 @@ import numpy as np
 
 from tasks.chunks.manifest import Manifest
 from tasks.jokes import extract
-from tasks.jokes.collect import Tables
+from tasks.jokes.collect import Tables, latest_text
 from tasks.jokes.plan import notes_of
-from tasks.jokes.refine import STEPS
 from tasks.pages.page import Cell, Page, Plot, Section, Table
 from tasks.pages.plots import histogram
 from tasks.pages.words import markdown_table, percent, with_interval
@@ -69,9 +68,7 @@ def write_report(folder: Path, windows: Manifest, refined: Manifest, tables: Tab
     return Report(html, written, _markdown(figures, html), figures["funnel"], figures["cost"])
 
 
-def _figures(
-    windows: Manifest, refined: Manifest, tables: Tables, rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _figures(windows: Manifest, refined: Manifest, tables: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     spent = sum(cost.usd for cost in tables.costs.values())
     return {
         "source": asdict(windows.source),
@@ -141,7 +138,9 @@ def _sections(
         [
             Table(["stage", "jokes after it"], [[item["stage"], item["jokes"]] for item in figures["funnel"]]),
             *_spread("Words of a joke", figures["words"], "words"),
-            *_spread("Levels of intentionality", [row["levels"] for row in rows if row["levels"] is not None], "levels"),
+            *_spread(
+                "Levels of intentionality", [row["levels"] for row in rows if row["levels"] is not None], "levels"
+            ),
         ],
     )
     yield Section(
@@ -161,7 +160,7 @@ def _sections(
     kept = [row for row in rows if row["keep"]]
     if kept:
         some = [kept[at] for at in np.linspace(0, len(kept) - 1, min(len(kept), _SHOWN)).round().astype(int)]
-        lines: list[list[Cell]] = [[row["routine"], _clock(row), row["keyword"], best_text(row)] for row in some]
+        lines: list[list[Cell]] = [[row["routine"], _clock(row), row["keyword"], latest_text(row)] for row in some]
         yield Section(
             "Some that are kept",
             f"{len(some)} of {len(kept):,}, evenly spread.",
@@ -211,12 +210,6 @@ def _spread(title: str, values: Sequence[float], unit: str) -> list[Plot]:
     return [histogram(title, edges.tolist(), counts.tolist(), unit)]
 
 
-def best_text(row: Mapping[str, Any]) -> str:
-    """The joke in the latest form that it has."""
-    text: str = row["rewritten_text"] or row["corrected_text"] or row["text"]
-    return text
-
-
 def dollars(usd: float | None) -> str:
     """An amount with as many decimals as it takes to see it."""
     if usd is None:
@@ -241,7 +234,8 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
     ]
     funnel = [[item["stage"], f"{item['jokes']:,}"] for item in figures["funnel"]]
     cost = [
-        [item["step"], f"{item['asked']:,}", ", ".join(item["models"]), dollars(item["usd"])] for item in figures["cost"]
+        [item["step"], f"{item['asked']:,}", ", ".join(item["models"]), dollars(item["usd"])]
+        for item in figures["cost"]
     ]
     parts = [
         f"# {figures['kept']:,} of {figures['jokes']:,} jokes kept",

@@ -15,9 +15,10 @@ _INSIDE = re.compile(r"(?<=\w)['’?\ufffd](?=\w)")  # pa'que; m?dico, where a l
 _WORD = re.compile(r"[^\W_]+")
 
 
-def split(word: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)
+def split(word: str) -> tuple[str, ...]:
     """The words in a word between blanks, in lower case, without punctuation: ``¡Hola,tú!`` holds two, ``-`` none."""
-    return _WORD.findall(_INSIDE.sub("", unicodedata.normalize("NFC", word)).casefold())
+    return tuple(_WORD.findall(_INSIDE.sub("", unicodedata.normalize("NFC", word)).casefold()))
 
 
 @lru_cache(maxsize=1 << 16)

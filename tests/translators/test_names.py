@@ -20,4 +20,7 @@ def test_every_file_is_a_translator_with_options() -> None:
 def test_an_unknown_translator_is_named_with_those_that_there_are(name: str) -> None:
     with pytest.raises(PermanentError) as error:
         module_of(name)
-    assert str(error.value) == f"There is no translator {name!r}. Choose from: apertium, google, mistral, neural, shouting."
+    assert (
+        str(error.value)
+        == f"There is no translator {name!r}. Choose from: apertium, google, mistral, neural, shouting."
+    )
