@@ -4,8 +4,9 @@
     python -m bench.chat --parquet PATH           texts of a column of 60 to 600 characters, such as recorded jokes
     python -m bench.chat --only base changes      some of the parts
 
-Parts: ``base`` (150 ms a call, 16 at once), ``changes`` (rerun, one edit, 100 added, kill -9 at 40 %), ``faults`` (5 % 429
-with Retry-After 1, 2 % 503, 1 % cut off, 1 % HTML with 200), ``rate`` (20 calls/s allowed and nobody told).
+Parts: ``base`` (150 ms a call, 16 at once; beside it a bare HTTP client and the SDK, which keep nothing), ``changes``
+(rerun, one edit, 100 added, kill -9 at 40 %), ``faults`` (5 % 429 with Retry-After 1, 2 % 503, 1 % cut off, 1 % HTML with
+200), ``rate`` (20 calls/s allowed and nobody told).
 
 The stand-in answers in its own process; its answers are JSON of a schema, which are validated. Each run is a new Python
 process from its start to its end; CPU is user + system of that process, all in. Every call is held against a cap and
@@ -15,6 +16,7 @@ written down. Figures are single runs: compare ratios within a run.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -30,6 +32,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bench.translate import table
+from tasks.chat.protocol import Question
 from tests.standin import MistralStandIn
 
 NUMBER = 2_000
@@ -79,13 +82,16 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self.standin.stop()
 
-    def run(self, prompts: list[str], journal: str, kill_at: float | None = None, **switches: Any) -> Measured:
+    def run(
+        self, prompts: list[str], journal: str, kill_at: float | None = None, way: str = "ours", **switches: Any
+    ) -> Measured:
         """Ask all prompts in a new process.
 
         Args:
             prompts: Distinct texts.
             journal: Name of the journal; the same one resumes.
             kill_at: Kill -9 it when so many prompts have been answered.
+            way: See ``WAYS``.
             switches: Of the stand-in.
         """
         self.standin.reset()
@@ -99,7 +105,7 @@ class Bench:
             "TRASVASE_MISTRAL_AT_ONCE": str(AT_ONCE),
             "TRASVASE_MISTRAL_TIMEOUT_SECONDS": "20",
         }
-        command = [sys.executable, "-m", "bench.chat", "--ask", given, self.folder / f"{journal}.sqlite", result]
+        command = [sys.executable, "-m", "bench.chat", "--ask", way, given, self.folder / f"{journal}.sqlite", result]
         started = time.perf_counter()
         with subprocess.Popen([str(part) for part in command], env=env) as process:
             ended = 0
@@ -120,22 +126,78 @@ class Bench:
         return Measured(wall, cpu, usage.ru_maxrss / 1024, len(answers), wrong, self.standin.stats())
 
 
-def ask(prompts: Path, journal: Path, result: Path) -> None:
-    """The process that is measured: ask all prompts, write the answers."""
-    # As the module is imported, so that the answer's class has one name.
-    from bench.chat import Repeated as Answer
+def questions_of(texts: list[str]) -> list[Question]:
+    """The prompts as questions."""
+    from bench.chat import Repeated as Answer  # as the module is imported, so that the class has one name
+
+    return [Question(MODEL, (("user", text),), "bench/1", Answer) for text in texts]
+
+
+def ours(texts: list[str], journal: Path) -> list[str]:
+    """Through the journal, held against a cap."""
     from tasks.chat import open_chat
     from tasks.chat.asker import Asker
     from tasks.chat.prices import read_prices
-    from tasks.chat.protocol import Account, Question
+    from tasks.chat.protocol import Account
     from tasks.remote.journal import Journal
     from tasks.settings import read_options
 
     asker = Asker(open_chat("mistral", read_options), Journal(journal), read_prices())
-    questions = [Question(MODEL, (("user", text),), "bench/1", Answer) for text in json.loads(prompts.read_text())]
-    replies = asker.ask(questions, account=Account("bench", ("bench",), CAP_USD))
+    replies = asker.ask(questions_of(texts), account=Account("bench", ("bench",), CAP_USD))
     asker.close()
-    result.write_text(json.dumps([Answer.model_validate_json(reply.text or "").texto for reply in replies]))
+    return [reply.text or "" for reply in replies]
+
+
+def bare(texts: list[str], journal: Path) -> list[str]:
+    """A gather over one HTTP client, and no more: nothing is kept, nothing tried again."""
+    import httpx2
+
+    from tasks.chat.mistral import body_of
+
+    async def all_of_them() -> list[str]:
+        slots = asyncio.Semaphore(AT_ONCE)
+        url = os.environ["TRASVASE_MISTRAL_URL"] + "/v1/chat/completions"
+        async with httpx2.AsyncClient(headers={"content-type": "application/json"}) as client:
+
+            async def one(question: Question) -> str:
+                async with slots:
+                    response = await client.post(url, content=body_of(question))
+                return str(response.json()["choices"][0]["message"]["content"])
+
+            return await asyncio.gather(*map(one, questions_of(texts)))
+
+    return asyncio.run(all_of_them())
+
+
+def sdk(texts: list[str], journal: Path) -> list[str]:
+    """A gather over the SDK's own call, and no more."""
+    from mistralai.client import Mistral
+    from mistralai.extra import response_format_from_pydantic_model
+
+    async def all_of_them() -> list[str]:
+        slots = asyncio.Semaphore(AT_ONCE)
+        wanted = response_format_from_pydantic_model(Repeated)
+        async with Mistral(api_key="none", server_url=os.environ["TRASVASE_MISTRAL_URL"]) as client:
+
+            async def one(text: str) -> str:
+                async with slots:
+                    answer = await client.chat.complete_async(
+                        model=MODEL, messages=[{"role": "user", "content": text}], response_format=wanted
+                    )
+                return str(answer.choices[0].message.content)
+
+            return await asyncio.gather(*map(one, texts))
+
+    return asyncio.run(all_of_them())
+
+
+WAYS: dict[str, Callable[[list[str], Path], list[str]]] = {"ours": ours, "bare": bare, "sdk": sdk}
+
+
+def ask(way: str, prompts: Path, journal: Path, result: Path) -> None:
+    """The process that is measured: ask all prompts, write the answers."""
+    answers = WAYS[way](json.loads(prompts.read_text()), journal)
+    result.write_text(json.dumps([Repeated.model_validate_json(answer).texto for answer in answers]))
 
 
 def invented(number: int) -> list[str]:
@@ -153,13 +215,17 @@ def invented(number: int) -> list[str]:
 def base(bench: Bench, prompts: list[str]) -> None:
     """Speed and CPU, and an unchanged rerun."""
     lines = []
-    for what in ("undisturbed", "rerun unchanged"):
-        run = bench.run(prompts, "base")
+    for what, way in (
+        ("undisturbed", "ours"),
+        ("rerun unchanged", "ours"),
+        ("a bare httpx2 client, nothing kept", "bare"),
+        ("the SDK's complete_async, nothing kept", "sdk"),
+    ):
+        run = bench.run(prompts, "base", way=way)
         calls = run.stats["requests"]
-        marginal = 1000 * run.cpu / len(prompts)
-        lines.append(
-            [what, calls, run.rows, run.wrong, run.wall, run.cpu, marginal, run.stats["max_in_flight"], run.memory]
-        )
+        each = 1000 * run.cpu / len(prompts)
+        most = run.stats["max_in_flight"]
+        lines.append([what, calls, run.rows, run.wrong, run.wall, run.cpu, each, most, run.memory])
     table(
         f"{len(prompts):,} prompts, {LATENCY_MS} ms, {AT_ONCE} at once",
         ["run", "calls", "rows", "wrong", "wall s", "CPU s", "CPU ms per prompt, all in", "most in flight", "peak MB"],
@@ -257,13 +323,17 @@ def main() -> None:
     parser.add_argument("--column", default="corrected_transcript", help="its column")
     parser.add_argument("--number", type=int, default=NUMBER, help="prompts")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
-    parser.add_argument("--ask", type=Path, nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--ask", nargs=4, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.ask:
-        ask(*chosen.ask)
+        way, *paths = chosen.ask
+        ask(way, *map(Path, paths))
         return
     prompts = read_prompts(chosen.parquet, chosen.column, chosen.number)
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, prompts from {chosen.parquet or 'here'}")
+    load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
+    print(
+        f"{os.cpu_count()} cores (load {load} at the start), Python {sys.version.split()[0]}, prompts from {chosen.parquet or 'here'}"
+    )
     for part in chosen.only:
         with tempfile.TemporaryDirectory(prefix="trasvase-bench-") as folder, Bench(Path(folder)) as bench:
             PARTS[part](bench, prompts)

@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "jobs: chunks done and missing, rejected rows, requests, money",
     "verify": "hold a table, a chunk, a job or the tables' folder against what it should be",
     "explain": "one row from source to result, with every check",
+    "funnel": "how many jokes of a table stay after each stage of a funnel",
     "memory": "the texts that people settled: list them, exchange them as TMX",
     "judge-counts": "whether two win rates against a common opponent differ, from counts alone",
     "serve": "the local Prefect server and worker, and a run on them",

@@ -79,3 +79,8 @@ def test_leaving_out_comparisons_changes_nothing(texts: list[str], least: float)
         alike, other = max(((duplicates._alike(own, pairs[n]), -n) for n in standing), default=(0.0, 0))
         expected.append(-other if alike >= least else None)
     assert expected == near(texts, least)
+
+
+def test_a_joke_that_is_well_is_never_stood_for_by_one_that_is_not() -> None:
+    assert [2, 2, None] == by_span(["1"] * 3, [_span(0, 20), _span(0, 19), _span(0, 18)], rank=[1, 1, 0])
+    assert [2, 2, None] == near([told.JOKES[0].upper(), "oiga " + told.JOKES[0], told.JOKES[0]], rank=[1, 1, 0])
