@@ -9,7 +9,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.compare import (
+    Asking,
     collect_comparison,
+    estimate_cost,
     judge_pairs,
     plan_comparison,
     plan_judging,
@@ -90,7 +92,9 @@ def compare_jokes(
     temperature: float = 0.7,
     max_tokens: int = 400,
     seed: int = 0,
+    mode: Asking = "online",
     budget_usd: float | None = None,
+    estimate: bool = False,
     chunk_size: int = 50,
     device: Device = "cuda",
     load_in_4bit: bool = False,
@@ -98,7 +102,7 @@ def compare_jokes(
     force: bool = False,
     name: str = "",
     restarts: int = 0,
-) -> Path:
+) -> Path | State[Any]:
     """Let two models write the same jokes, and a third one judge them blind. Press Retry to do only what is missing.
 
     Args:
@@ -113,7 +117,9 @@ def compare_jokes(
         temperature: Of both writers, 0 to 2; the judge has 0.
         max_tokens: Of a joke; one that does not end by then cannot be judged.
         seed: Of both writers; another one is another comparison.
+        mode: batch asks services through their batch API, at half the price and in hours instead of minutes.
         budget_usd: What it may cost in all, over all its runs; at it the run pauses and asks for more. Empty: no end.
+        estimate: Only say what it would cost: calls, tokens, dollars. Nothing is asked.
         chunk_size: Requests per chunk; another size is another job, with the answers of this one.
         device: Of models that are not services: cuda; cpu is for toy models.
         load_in_4bit: Quantise base models; adapters are held as they were trained.
@@ -140,10 +146,12 @@ def compare_jokes(
             chunk_size,
             restarts,
         )
+        if estimate:
+            return estimate_cost(comparison, mode)
         budget = budget_now(budget_usd)
         with pausing_at_the_budget():
-            write(comparison, budget, force, restarts)
+            write(comparison, budget, mode, force, restarts)
             judging = plan_judging(comparison, chunk_size)
-            judge_pairs(judging, comparison, budget, force, restarts)
+            judge_pairs(judging, comparison, budget, mode, force, restarts)
         tables = collect_comparison(comparison, judging, name)
         return report_comparison(judging, tables, human).folder

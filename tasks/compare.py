@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
 
 from tasks.chat import names as chat_names
 from tasks.chat import open_chat, split_model
 from tasks.chat.asker import Asker
+from tasks.chat.batch import BatchAsker
+from tasks.chat.mistral_batch import open_batches
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import Account, Engine
 from tasks.chunks.manifest import Chunk, Manifest
@@ -23,13 +27,15 @@ from tasks.judging.plan import Comparison, Side
 from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, run_chunks, shown, working_on
+from tasks.plan import check_restarts, nothing_to_do, patient, run_chunks, shown, working_on
 from tasks.remote.journal import Journal
 from tasks.settings import Settings, read_options
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import PAIRS, PAIRS_JUDGED, REQUESTS, WRITTEN
 from tasks.storage.tables import read_group
+
+Asking = Literal["online", "batch"]
 
 
 @contextmanager
@@ -91,7 +97,29 @@ def plan_comparison(
     return Comparison(sides[0], sides[1], requests, name, split, judge, service, model, variety, drawn)
 
 
-def write(comparison: Comparison, budget: float | None, force: bool, restarts: int) -> None:
+def estimate_cost(comparison: Comparison, mode: Asking) -> State[Any]:
+    """Say what it would cost; nothing is asked."""
+    told = price_comparison(comparison, mode)
+    return nothing_to_do(f"Nothing was asked. {told}")
+
+
+@task(task_run_name="estimate", **LOCAL)
+def price_comparison(comparison: Comparison, mode: Asking) -> str:
+    """Count calls, tokens and dollars, as a table artifact and in one sentence per service."""
+    from tasks.judging.cost import estimate_of, questions_of
+
+    root = DataRoot(Settings().data)
+    services = {chat: _engine(chat).name for chat in questions_of(comparison)}
+    prices = read_prices(Settings().prices)
+    found = estimate_of(comparison, services, _journal(root), prices, mode == "batch")
+    rows = [row for each in found for row in each.rows()]
+    shown(create_table_artifact, key="estimate", table=rows, description="What compare-jokes would cost")
+    told = " ".join(str(each) for each in found)
+    get_run_logger().info("%s", told)
+    return told
+
+
+def write(comparison: Comparison, budget: float | None, mode: Asking, force: bool, restarts: int) -> None:
     """Both contestants, one after the other: what is done is found, and one model at a time is in memory.
 
     Raises:
@@ -104,8 +132,26 @@ def write(comparison: Comparison, budget: float | None, force: bool, restarts: i
             if isinstance(side.contestant.who, Local) and side.job.pending(WRITTEN):
                 open_contestant(side, comparison.sampling)
             account = account_of(side.job, comparison, budget)
+            if mode == "batch" and isinstance(side.contestant.who, Remote):
+                patient(write_in_batches)(side, comparison.sampling, account)
             more = {"sampling": comparison.sampling, "account": account}
             run_chunks(write_chunk, side.job, WRITTEN, None, force, restarts, **more)
+
+
+@task(task_run_name="batches of {side.contestant.name}", **REMOTE)
+def write_in_batches(side: Side, sampling: Sampling, account: Account) -> None:
+    """Ask for every missing text of a service at once; the chunks then find them in the journal."""
+    from tasks.judging import write as writing
+
+    rows = [
+        row
+        for chunk in side.job.pending(WRITTEN)
+        for row in read_group(side.job.rows_path, REQUESTS, chunk.number).to_pylist()
+    ]
+    who = side.contestant.who
+    assert isinstance(who, Remote)
+    asked = writing.questions([row["messages"] for row in rows], who.model, sampling)
+    _batches(who.chat).ask(asked, account=account)
 
 
 @task(task_run_name="open {side.contestant.name}", **LOCAL)
@@ -136,7 +182,9 @@ def plan_judging(comparison: Comparison, chunk_size: int) -> Manifest:
     return manifest
 
 
-def judge_pairs(judging: Manifest, comparison: Comparison, budget: float | None, force: bool, restarts: int) -> None:
+def judge_pairs(
+    judging: Manifest, comparison: Comparison, budget: float | None, mode: Asking, force: bool, restarts: int
+) -> None:
     """Every pair in both orders; what is done is found.
 
     Raises:
@@ -144,8 +192,25 @@ def judge_pairs(judging: Manifest, comparison: Comparison, budget: float | None,
         BudgetReached: The next question could cost more than is left.
     """
     with working_on(judging.folder):
-        more = {"judge": comparison.judge, "account": account_of(judging, comparison, budget)}
+        account = account_of(judging, comparison, budget)
+        if mode == "batch":
+            patient(judge_in_batches)(judging, comparison.judge, account)
+        more = {"judge": comparison.judge, "account": account}
         run_chunks(judge_chunk, judging, PAIRS_JUDGED, None, force, restarts, **more)
+
+
+@task(task_run_name="batches of the judge", **REMOTE)
+def judge_in_batches(judging: Manifest, judge: str, account: Account) -> None:
+    """Ask about every pair that is not judged yet at once, both orders; the chunks then find the answers in the journal."""
+    from tasks.judging import judge as asking
+
+    rows = [
+        row
+        for chunk in judging.pending(PAIRS_JUDGED)
+        for row in read_group(judging.rows_path, PAIRS, chunk.number).to_pylist()
+    ]
+    chat, model = split_model(judge)
+    _batches(chat).ask(asking.questions(rows, model, judging.parameters["variety"]), account=account)
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
@@ -235,6 +300,13 @@ def _writer(contestant: Contestant, sampling: Sampling, account: Account | None)
 
 def _open_engine(chat: str) -> Asker:
     return Asker(open_chat(chat, read_options), _journal(DataRoot(Settings().data)), read_prices(Settings().prices))
+
+
+def _batches(chat: str) -> Engine:
+    """Made for one task: it tells that task's log how a batch stands."""
+    root, tell = DataRoot(Settings().data), get_run_logger().info
+    service = open_batches(open_engines(chat).chat)
+    return BatchAsker(service, _journal(root), read_prices(Settings().prices), lambda text: tell("%s", text))
 
 
 def _open_local(who: Local, sampling: Sampling) -> LocalWriter:
