@@ -1,4 +1,7 @@
-"""compare-jokes on a real server and worker: two toy writers, a scripted judge; Retry, kill -9, no second question."""
+"""compare-jokes on a real server and worker: toy and recorded writers, scripted and recorded judges.
+
+Retry, kill -9, batches: no question is asked twice.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +22,11 @@ from tasks.judging.plan import JUDGE, WRITE
 from tasks.storage.schemas import COMPARED, PAIRS_JUDGED, WRITTEN
 from tasks.storage.tables import read_table
 from tests.flows.local_prefect import LocalPrefect
+from tests.standin import MistralBatchStandIn
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 DEPLOYMENT = "compare-jokes/vina"
+RECORDED = {"model_a": "mistral:mistral-small-2603", "judge": "mistral:mistral-large-4"}
 
 
 class Toys(NamedTuple):
@@ -31,8 +37,15 @@ class Toys(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
+def standin() -> Iterator[MistralBatchStandIn]:
+    with MistralBatchStandIn(latency_ms=150) as standin:
+        yield standin
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, standin: MistralBatchStandIn) -> Iterator[LocalPrefect]:
     env = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+    env |= {"TRASVASE_MISTRAL_URL": standin.url, "TRASVASE_MISTRAL_AT_ONCE": "2"}
     with LocalPrefect(tmp_path_factory.mktemp("compare"), TRASVASE_CHUNK_RETRIES="0", **env) as local:
         local.deploy()
         local.without_triggers()
@@ -119,21 +132,50 @@ def report(toys: Toys, name: str) -> dict[str, Any]:
     return read
 
 
-def test_a_run_that_was_killed_goes_on_where_it_was(local: LocalPrefect, toys: Toys) -> None:
-    asked = {**toys.asked, "seed": 1, "chunk_size": 2, "name": "killed"}
+def test_a_run_that_was_killed_goes_on_where_it_was(
+    local: LocalPrefect, toys: Toys, standin: MistralBatchStandIn
+) -> None:
+    asked = {**toys.asked, **RECORDED, "model_b": "scripted:quote", "chunk_size": 2, "name": "killed"}
+    standin.reset()
     run = local.run(DEPLOYMENT, **asked)
-    process = local.flow_process(run)
-    local.wait_for_log(run, "chunk-00001 done", seconds=120)
+    process = local.flow_process(run, seconds=120)
+    local.wait_for_log(run, "pairs, each asked about in both orders", seconds=120)
+    until(lambda: standin.stats()["distinct"] > 24)
     os.kill(process.pid, signal.SIGKILL)
     local.wait(run, "CRASHED")
-    before = {path: path.stat().st_mtime_ns for path in (toys.data / "jobs").glob("write-jokes-*/chunks/*.parquet")}
     local.wait(local.restart_of(run), "COMPLETED", seconds=300)
-    assert before == {path: path.stat().st_mtime_ns for path in before}
+    stats = standin.stats()
+    assert (16 + 2 * 16, True) == (stats["distinct"], stats["paid_again"] <= 2)
     found = read_table(toys.data / "tables" / "killed.parquet", COMPARED).to_pylist()
-    again = local.run(DEPLOYMENT, **{**asked, "name": "again"})
-    count = calls(toys)
-    local.wait(again, "COMPLETED", seconds=300)
-    assert (found, count) == (read_table(toys.data / "tables" / "again.parquet", COMPARED).to_pylist(), calls(toys))
+    assert {"recorded-mistral-large-4"} == {row["judged_by"] for row in found}
+    assert any("answers of a recording" in warning for warning in report(toys, "killed")["warnings"])
+
+
+def test_in_batches_every_question_is_asked_once_at_half_the_price(
+    local: LocalPrefect, toys: Toys, standin: MistralBatchStandIn
+) -> None:
+    online = read_table(toys.data / "tables" / "killed.parquet", COMPARED).to_pylist()
+    standin.reset()
+    asked = {**toys.asked, **RECORDED, "seed": 1, "mode": "batch", "name": "batched", "budget_usd": 5.0}
+    run = local.run(DEPLOYMENT, **asked)
+    local.wait(run, "COMPLETED", seconds=300)
+    found = read_table(toys.data / "tables" / "batched.parquet", COMPARED).to_pylist()
+    stats = standin.stats()
+    asked_about = sum(row["said_a_first"] is not None for row in found)
+    assert (2, 16 + 2 * asked_about, 0) == (stats["batches"], stats["lines"], stats["paid_again"])
+    assert pytest.approx(sum(row["write_a_usd"] for row in online) / 2) == sum(row["write_a_usd"] for row in found)
+
+    run = local.run(DEPLOYMENT, **{**asked, "estimate": True, "seed": 2})
+    told = local.wait(run, "COMPLETED", seconds=120)
+    assert ("Skipped", 2) == (told["name"], standin.stats()["batches"])
+    assert "Nothing was asked. 48 calls" in told["message"]
+
+
+def until(there: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
 
 
 def test_what_cannot_be_says_why(local: LocalPrefect, toys: Toys) -> None:
