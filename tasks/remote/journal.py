@@ -126,7 +126,7 @@ def keys_of(parts: Iterable[str], last: Iterable[str]) -> Iterator[bytes]:
 
 
 def _framed(part: str) -> bytes:
-    data = part.encode()
+    data = part.encode(errors="surrogatepass")  # what no service may take has a key all the same
     return len(data).to_bytes(8, "big") + data
 
 
