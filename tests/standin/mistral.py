@@ -413,7 +413,7 @@ class Mistral(Server[Switches]):
             item = schema.get("$defs", {}).get(item["$ref"].rsplit("/", 1)[1], item) if "$ref" in item else item
             if len(self.jokes) and "quote" in item.get("properties", {}):
                 lines = _document(message)
-                found = self.jokes.among(lines)
+                found = self.jokes.among([_MARKED.sub("", line) for line in lines])
                 self.counts.recorded += len(found)
                 made[name] = [_joke(item, one, lines) for one in found]
         text = json.dumps(made, ensure_ascii=False)
