@@ -25,7 +25,7 @@ from hashlib import blake2b
 from itertools import islice
 from typing import IO, Any, NamedTuple, Protocol
 
-from tasks.chat.asker import READINGS
+from tasks.chat.asker import PING, READINGS
 from tasks.chat.prices import Prices
 from tasks.chat.protocol import (
     REFUSED,
@@ -66,7 +66,7 @@ class Job(NamedTuple):
         id: At the service.
         state: Its own word, such as ``RUNNING`` or ``TIMEOUT_EXCEEDED``.
         files: Of answers and of errors, those that there are.
-        answered: Lines that it answered, by its own count.
+        answered: Lines that it answered, by its own count; all that there may be where it no longer says.
         finished: Lines that it is done with.
         message: What it says went wrong, if anything.
     """
@@ -99,15 +99,15 @@ class Batches(Protocol):
         """How a batch stands."""
 
     async def download(self, file_id: str, into: IO[bytes]) -> None:
-        """Write a file's content into an empty one."""
+        """Write a file's content over what is in one of ours; nothing where the service no longer has it."""
 
     async def delete(self, file_id: str) -> None:
-        """Delete a file."""
+        """Delete a file, if it is still there."""
 
     def body(self, question: Question) -> Mapping[str, Any]:
         """What would be sent for a question online."""
 
-    def completion(self, body: Mapping[str, Any]) -> Completion:
+    def completion(self, body: Any) -> Completion:
         """What would come back online.
 
         Raises:
@@ -176,11 +176,12 @@ class BatchAsker:
         keys = [key_of_question(self.name, question) for question in questions]
         with self._one_at_a_time:
             left = self._missing(questions, fresh)
-            given: dict[bytes, Reply] = {}
+            given = self._refused(left)
             while left:
                 self._collect_open(left, given)
                 self._give_up(left, given)
                 if left:
+                    self._add_pings(left, given)
                     self._submit(left, account)
         known = self._journal.get([key for key in keys if key not in given])
         return [given[key] if key in given else to_reply(known[key]) for key in keys]
@@ -192,6 +193,19 @@ class BatchAsker:
         for model in {question.model for key, question in asked.items() if key not in known}:
             self._prices.of(model)  # unknown: better now than after some were submitted
         return {key: _Open(question) for key, question in asked.items() if key not in known}
+
+    def _refused(self, left: dict[bytes, _Open]) -> dict[bytes, Reply]:
+        """Take out what no file of lines may hold: one such line could cost its whole batch."""
+        refused = {}
+        for key, waiting in list(left.items()):
+            try:
+                "".join(content for _, content in waiting.question.messages).encode()
+            except UnicodeEncodeError:
+                message = "A message holds half of a character (a lone surrogate), which no JSON may: mend the source."
+                refused[key] = Reply(None, REFUSED, message)
+                del left[key]
+        self._journal.put({key: to_answer(reply) for key, reply in refused.items()})
+        return refused
 
     def _submit(self, left: Mapping[bytes, _Open], account: Account) -> None:
         """Send what is left: one batch for each model, more where a file would be too large."""
@@ -230,8 +244,7 @@ class BatchAsker:
                     continue
                 # Where an answer could not be read, the same seed would be likely to give the same words again.
                 asked = replace(waiting.question, seed=waiting.question.seed + waiting.readings)
-                body = json.dumps({"custom_id": key.hex(), "body": self._batches.body(asked)}, ensure_ascii=False)
-                line = body.encode() + b"\n"
+                line = json.dumps({"custom_id": key.hex(), "body": self._batches.body(asked)}).encode() + b"\n"
                 if lines and (len(lines) >= MAX_LINES or size + len(line) > MAX_BYTES):
                     yield model, lines
                     lines, size = {}, 0
@@ -288,15 +301,13 @@ class BatchAsker:
                 run(send(self._gate, partial(self._batches.download, file_id, file)))
                 file.seek(0)
                 while some := list(islice(file, _SLICE)):
-                    lines += len(some)
                     taking = _Taking(batch, left, self._batches, self._prices)
-                    for line in some:
-                        taking.read(line, places)
+                    lines += sum(taking.read(line, places) for line in some)
                     self._take(taking, given)
         taking = _Taking(batch, left, self._batches, self._prices)
         # Answered, by its own count, and not in its files: it may be on the bill.
-        unseen = batch.highest_usd * max(job.answered - lines, 0) / len(batch.keys)
-        taking.miss(job, places, unseen)
+        unseen = min(max(job.answered - lines, 0), len(places))
+        taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
         self._take(taking, given)
 
     def _take(self, taking: _Taking, given: dict[bytes, Reply]) -> None:
@@ -321,10 +332,18 @@ class BatchAsker:
         for key, waiting in list(left.items()):
             if waiting.failures < SENDINGS:
                 continue
-            if not any(reply.text for reply in given.values()):
+            if not _alive(given):
                 raise Unreachable(f"{self.name} fails on every line of its batches: {waiting.message} Retry later.")
             given[key] = replace(waiting.paid, refusal=UNANSWERED, message=waiting.message)  # not kept: it may pass
             del left[key]
+
+    def _add_pings(self, left: dict[bytes, _Open], given: Mapping[bytes, Reply]) -> None:
+        """Ask for one token beside lines that have all failed: it tells an outage from lines that the service fails on."""
+        if _alive(given) or not all(waiting.failures for waiting in left.values()):
+            return
+        for model in {waiting.question.model for waiting in left.values()}:
+            ping = Question(model, (("user", PING),), PING, max_tokens=1)
+            left[key_of_question(self.name, ping)] = _Open(ping)
 
     def _budget_reached(self, batches: Sequence[Batch], account: Account) -> BudgetReached:
         spent = self._journal.spent(account.jobs).usd
@@ -375,22 +394,26 @@ class _Taking:
         self._prices = prices
         self._outcomes: dict[str, tuple[int, int, float]] = {}  # questions, characters, US dollars
 
-    def read(self, line: bytes, places: dict[bytes, int]) -> None:
-        """Read one line, and take it out of those that are expected; one that is not is somebody else's."""
+    def read(self, line: bytes, places: dict[bytes, int]) -> bool:
+        """Read one line, and take its question out of those that are expected; it may be another job's.
+
+        Returns:
+            Whether it names a question; one that no line names is missing.
+        """
         try:
             stored = json.loads(line)
             key = bytes.fromhex(stored["custom_id"])
             response = stored.get("response") or {}
             status, body, error = response.get("status_code"), response.get("body"), stored.get("error")
         except (ValueError, KeyError, TypeError, AttributeError):
-            return  # a line that names no question: the question counts as missing
+            return False
         if key not in places:
-            return
+            return True
         self.places.append(places.pop(key))
-        if status == 200 and isinstance(body, dict) and not error:
-            self._answered(key, body)
-            return
         waiting = self.left[key]
+        if status == 200 and not error:
+            self._answered(key, body)
+            return True
         waiting.message = f"status {status}: {json.dumps(error or body, ensure_ascii=False)[:300]}."
         if status in _REFUSALS:
             self.replies[key] = replace(waiting.paid, refusal=REFUSED, message=waiting.message)
@@ -398,6 +421,7 @@ class _Taking:
         else:
             waiting.failures += 1
             self._count(key, "failed", 0.0)
+        return True
 
     def miss(self, job: Job, places: Mapping[bytes, int], cost_usd: float) -> None:
         """Give up the lines that the service's files do not have."""
@@ -421,7 +445,7 @@ class _Taking:
             for outcome, (texts, chars, cost) in self._outcomes.items()
         ]
 
-    def _answered(self, key: bytes, body: Mapping[str, Any]) -> None:
+    def _answered(self, key: bytes, body: Any) -> None:
         waiting = self.left[key]
         price = self._prices.of(waiting.question.model)
         try:
@@ -452,6 +476,11 @@ async def _find(batches: Batches, batch: Batch, settling_seconds: float) -> Job 
         if found := await batches.find(batch.digest, batch.at):
             return found
     return None
+
+
+def _alive(given: Mapping[bytes, Reply]) -> bool:
+    """Whether a model has answered anything, be it cut off."""
+    return any(reply.model for reply in given.values())
 
 
 def _holds(batch: Batch, left: Mapping[bytes, _Open]) -> bool:
