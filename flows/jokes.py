@@ -18,6 +18,7 @@ from tasks.mine import (
     batches,
     collect_extracted,
     collect_jokes,
+    estimate_cost,
     extract_chunk,
     plan_extracting,
     plan_refining,
@@ -25,7 +26,7 @@ from tasks.mine import (
     refine_chunk,
     report_jokes,
 )
-from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget, run_chunks, working_on
+from tasks.plan import budget_now, chunk_runner, estimated, pausing_at_the_budget, run_chunks, working_on
 from tasks.storage.schemas import JOKES_REFINED, WINDOW_JOKES
 
 
@@ -75,6 +76,8 @@ def mine_jokes(
     """
     windows = plan_extracting(transcripts, model, language, max_chars, overlap_chars, chunk_size, restarts)
     asked = {step: (models or {}).get(step, model) for step in steps or STEPS}
+    if estimate:
+        return estimated(estimate_cost(windows, asked, variety, funnel, mode))
     budget = budget_now(budget_usd)
     with pausing_at_the_budget(), working_on(windows, asker, purse, batches):
         ask_in_batches(mode, windows, budget, chunks)

@@ -93,6 +93,8 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
                 time.sleep(0.02)
             process.kill()
             local.wait(run, "CRASHED")
+            # The worker reports a crash twice; the second report would end a retry that came before it.
+            local.wait_for_log(run, "Check whether the flow run exceeded its memory allocation")
             local.retry(run)
             local.wait(run, "RUNNING")
             local.wait(run, "COMPLETED", seconds=300)
