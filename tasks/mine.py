@@ -60,7 +60,7 @@ def plan_extracting(
 def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, funnel: str, mode: Mode) -> str:
     """Say what the walk would cost; nothing is asked."""
     from tasks.chat.estimate import estimate
-    from tasks.jokes.estimate import work_of_jokes, work_of_windows
+    from tasks.jokes.estimate import rates_of_windows, work_of_jokes, work_of_windows
     from tasks.jokes.funnel import PRESETS
 
     known, paid = read_prices(Settings().prices), journal(DataRoot(Settings().data))
@@ -69,7 +69,8 @@ def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, fu
     stages = PRESETS[funnel].of_steps(steps)
     work = work_of_windows(windows, engine, known, paid)
     work += work_of_jokes(windows, steps, variety, stages, known, paid)
-    told = estimate(work, known, limits=_limits(windows.parameters["model"]), batch=mode == "batch")
+    rates, limits = rates_of_windows(windows, engine, paid), _limits(windows.parameters["model"])
+    told = estimate(work, known, rates, limits, batch=mode == "batch")
     get_run_logger().info("%s", told)
     shown(create_table_artifact, key="mine-estimate", table=told.rows(), description=str(told))
     return str(told)

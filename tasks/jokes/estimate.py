@@ -7,11 +7,11 @@ before a step counts as asked, whatever the funnel may put out by its answers: i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.chat.estimate import Work, unasked, work_of
+from tasks.chat.estimate import Rates, Work, billed_rates, unasked, work_of
 from tasks.chat.prices import Prices
 from tasks.chat.protocol import Question
 from tasks.chunks.manifest import Manifest
@@ -44,10 +44,14 @@ def work_of_windows(manifest: Manifest, asked: Asked, prices: Prices, journal: J
         prices: What models cost.
         journal: Knows what is paid already.
     """
-    texts = read_table(manifest.rows_path, WINDOWS, ["text"])["text"].to_pylist()
-    questions = [prompts.extract(asked.model, text, manifest.parameters["language"]) for text in texts]
+    texts, questions = _texts(manifest), _of_windows(manifest, asked)
     chars = sum(map(len, texts)) / max(len(texts), 1)
     return work_of(unasked(questions, asked.engine.name, journal), prices, {prompts.EXTRACT: REPLY_PER_CHAR * chars})
+
+
+def rates_of_windows(manifest: Manifest, asked: Asked, journal: Journal) -> Rates:
+    """Tokens of a character, as they were billed for windows that were asked about before."""
+    return billed_rates(_of_windows(manifest, asked), asked.engine.name, journal)
 
 
 def work_of_jokes(
@@ -74,6 +78,15 @@ def work_of_jokes(
     return work
 
 
+def _texts(manifest: Manifest) -> list[str]:
+    texts: list[str] = read_table(manifest.rows_path, WINDOWS, ["text"])["text"].to_pylist()
+    return texts
+
+
+def _of_windows(manifest: Manifest, asked: Asked) -> list[Question]:
+    return [prompts.extract(asked.model, text, manifest.parameters["language"]) for text in _texts(manifest)]
+
+
 def _jokes(path: Path, funnel: Funnel) -> list[dict[str, Any]] | None:
     if not path.exists():
         return None
@@ -84,8 +97,7 @@ def _jokes(path: Path, funnel: Funnel) -> list[dict[str, Any]] | None:
 
 def _expected(manifest: Manifest, steps: Mapping[str, Asked], variety: str, prices: Prices) -> list[Work]:
     """As many jokes of an average length as such windows held."""
-    texts: Sequence[str] = read_table(manifest.rows_path, WINDOWS, ["text"])["text"].to_pylist()
-    number = round(JOKES_PER_CHAR * sum(map(len, texts)))
+    number = round(JOKES_PER_CHAR * sum(map(len, _texts(manifest))))
     joke = {"text": "j" * JOKE_CHARS, "keywords": None, "corrected_text": None}
     work = []
     for step in STEPS:

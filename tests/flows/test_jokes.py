@@ -73,6 +73,12 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             _without_restarts(local)
             local.start_worker()
 
+            # What it would cost, without asking.
+            state = local.wait(local.run(DEPLOYMENT, **ASKED, estimate=True), "COMPLETED", seconds=300)
+            assert "Estimated" == state["name"]
+            assert "USD" in state["message"]
+            assert 0 == standin.stats()["requests"]
+
             # As if nothing had happened.
             local.wait(local.run(DEPLOYMENT, **ASKED), "COMPLETED", seconds=300)
             whole, stats = _tables(data), standin.stats()
