@@ -331,9 +331,8 @@ def main() -> None:
         return
     prompts = read_prompts(chosen.parquet, chosen.column, chosen.number)
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
-    print(
-        f"{os.cpu_count()} cores (load {load} at the start), Python {sys.version.split()[0]}, prompts from {chosen.parquet or 'here'}"
-    )
+    python, source = sys.version.split()[0], chosen.parquet or "here"
+    print(f"{os.cpu_count()} cores (load {load} at the start), Python {python}, prompts from {source}")
     for part in chosen.only:
         with tempfile.TemporaryDirectory(prefix="trasvase-bench-") as folder, Bench(Path(folder)) as bench:
             PARTS[part](bench, prompts)

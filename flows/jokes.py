@@ -74,8 +74,8 @@ def mine_jokes(
     Returns:
         The table of jokes; the job's folder while chunks are missing because only some were asked for.
     """
-    windows = plan_extracting(transcripts, model, language, max_chars, overlap_chars, chunk_size, restarts)
     asked = {step: (models or {}).get(step, model) for step in steps or STEPS}
+    windows = plan_extracting(transcripts, model, asked, language, max_chars, overlap_chars, chunk_size, restarts)
     if estimate:
         return estimated(estimate_cost(windows, asked, variety, funnel, mode))
     budget = budget_now(budget_usd)

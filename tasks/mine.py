@@ -38,13 +38,23 @@ _NAMED = 5  # notes that a warning names
 
 @task(task_run_name="plan", **LOCAL)
 def plan_extracting(
-    transcripts: Path, model: str, language: str, max_chars: int, overlap_chars: int, chunk_size: int, restarts: int
+    transcripts: Path,
+    model: str,
+    asked: Mapping[Step, str],
+    language: str,
+    max_chars: int,
+    overlap_chars: int,
+    chunk_size: int,
+    restarts: int,
 ) -> Manifest:
-    """Find or make the job of windows: every transcript read, merged, cut."""
+    """Find or make the job of windows: every transcript read, merged, cut. What is wrong with a model is said here."""
     from tasks.jokes import plan, prompts
     from tasks.jokes.extract import VERSION
 
     check_restarts(restarts)
+    prices = read_prices(Settings().prices)
+    for name in (model, *asked.values()):
+        prices.of(_engine(name)[1])
     parameters = {"model": model, "language": language, "max_chars": max_chars, "overlap_chars": overlap_chars}
     versions = {"code": VERSION, "prompt": prompts.EXTRACT, "chat": _engine(model)[0].name}
     jobs = DataRoot(Settings().data).jobs

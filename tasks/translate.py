@@ -128,7 +128,9 @@ def collect_translation(manifest: Manifest, name: str) -> Tables:
     """Join the chunks into the tables that a user gets."""
     from tasks.llava.collect import collect
 
-    tables = collect(manifest, DataRoot(Settings().data).tables, f"{name}-{manifest.parameters['target']}")
+    root = DataRoot(Settings().data)
+    cost = sum(call.cost_usd for call in _journal(root).calls(manifest.job))
+    tables = collect(manifest, root.tables, f"{name}-{manifest.parameters['target']}", cost)
     counts = tables.counts
     get_run_logger().info(
         "%s rows in, %s delivered, %s rejected: %s",

@@ -144,7 +144,10 @@ class MistralChat:
 
     def error_of(self, response: httpx2.Response) -> TransientError | PermanentError:
         """What an answer other than 200 means, whatever was asked; by its status, type and headers."""
-        status, said = response.status_code, f"{self.name} answered {response.status_code}: {_words(response)}"
+        status, words = response.status_code, _words(response)
+        if self._options.api_key is not None:
+            words = words.replace(self._options.api_key.get_secret_value(), "(the key)")  # some servers repeat it
+        said = f"{self.name} answered {status}: {words}"
         headers = response.headers
         wait = _seconds(headers.get("retry-after"))
         if status == 429 or (status == 503 and wait is not None):

@@ -64,7 +64,9 @@ class Price(BaseModel):
 def most_prompt_tokens(question: Question) -> int:
     """Tokens that a prompt cannot exceed; see ``Price.highest``."""
     schema = 0 if question.answer is None else len(str(schema_of(question.answer)).encode())
-    return 2 * schema + sum(len(content.encode()) + _PER_MESSAGE for _, content in question.messages)
+    return 2 * schema + sum(
+        len(content.encode(errors="surrogatepass")) + _PER_MESSAGE for _, content in question.messages
+    )
 
 
 class Prices:

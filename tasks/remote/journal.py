@@ -164,7 +164,7 @@ def _parted(keys: bytes) -> tuple[bytes, ...]:
 
 
 def _framed(part: str) -> bytes:
-    data = part.encode()
+    data = part.encode(errors="surrogatepass")  # what no service may take has a key all the same
     return len(data).to_bytes(8, "big") + data
 
 

@@ -20,7 +20,18 @@ from tasks.chat import open_chat, split_model
 from tasks.chat.asker import Asker
 from tasks.chat.mistral import MistralChat, Options, body_of
 from tasks.chat.prices import read_prices
-from tasks.chat.protocol import CUT, UNREADABLE, Account, BudgetReached, Completion, Question, Reply, Role, UnknownModel
+from tasks.chat.protocol import (
+    CUT,
+    REFUSED,
+    UNREADABLE,
+    Account,
+    BudgetReached,
+    Completion,
+    Question,
+    Reply,
+    Role,
+    UnknownModel,
+)
 from tasks.remote.errors import BadAnswer, Denied, NoAnswer, Throttled, TooLarge, Unreachable
 from tasks.remote.journal import Journal
 from tasks.settings import read_options
@@ -180,6 +191,12 @@ def test_a_wrong_key_is_denied(standin: MistralStandIn) -> None:
     with pytest.raises(Denied, match=r"answered 401: Unauthorized Check MISTRAL_API_KEY\."):
         _complete(standin.url, api_key="wrong")
     assert "¿QUÉ HAY?" == _complete(standin.url, api_key="right").text
+
+
+def test_a_key_that_the_server_repeats_is_not_told() -> None:
+    with _server(_http(401, {"message": "Wrong key sk-123."})) as url, pytest.raises(Denied) as error:
+        _complete(url, api_key="sk-123")
+    assert "Wrong key (the key)." in str(error.value)
 
 
 def test_an_exhausted_quota_ends_the_run_at_once(standin: MistralStandIn, journal: Journal) -> None:
@@ -363,6 +380,23 @@ class TestThroughTheJournal:
         assert [text.upper() for text in texts] == [reply.text for reply in replies]
         assert 0 == standin.stats()["paid_again"]
         assert 5 <= len(standin.stats()["faults"])
+
+    def test_hangs_are_asked_again_on_the_same_clients(
+        self, standin: MistralStandIn, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tasks.remote.retry.FIRST_PAUSE_SECONDS", 0.001)
+        standin.switch(p_hang=0.3)
+        texts = list("abcdefgh")
+
+        replies = _ask(standin.url, journal, [_question(text) for text in texts], timeout_seconds=1)
+
+        assert [text.upper() for text in texts] == [reply.text for reply in replies]
+        assert 0 < standin.stats()["faults"]["hang"]
+
+    def test_a_text_that_is_no_unicode_costs_its_row_alone(self, standin: MistralStandIn, journal: Journal) -> None:
+        replies = _ask(standin.url, journal, [_question("a"), _question("half a pair: \ud83d")])
+
+        assert [None, REFUSED] == [reply.refusal for reply in replies]
 
     def test_an_answer_that_is_not_json_costs_its_row_alone(self, standin: MistralStandIn, journal: Journal) -> None:
         standin.switch(garbage="perro verde")

@@ -407,13 +407,13 @@ class Mistral(Server[Switches]):
         if body.get("response_format", {}).get("type") != "json_schema":
             return str(message.upper())
         schema = body["response_format"]["json_schema"]["schema"]
-        made = _lines(message, schema) or fill(schema, message, message)
+        made: dict[str, Any] = _lines(message, schema) or fill(schema, message, message)
         for name, one in schema.get("properties", {}).items():
             item = one.get("items", {})
             item = schema.get("$defs", {}).get(item["$ref"].rsplit("/", 1)[1], item) if "$ref" in item else item
             if len(self.jokes) and "quote" in item.get("properties", {}):
                 lines = _document(message)
-                found = self.jokes.among(lines)
+                found = self.jokes.among([_MARKED.sub("", line) for line in lines])
                 self.counts.recorded += len(found)
                 made[name] = [_joke(item, one, lines) for one in found]
         text = json.dumps(made, ensure_ascii=False)
