@@ -87,6 +87,11 @@ def nothing_to_do(reason: str) -> State[Any]:
     return Completed(name="Skipped", message=reason)
 
 
+def estimated(told: str) -> State[Any]:
+    """End a flow run as Completed, seen as "Estimated" with what it would cost: nothing was asked."""
+    return Completed(name="Estimated", message=told)
+
+
 @contextmanager
 def working_on(manifest: Manifest, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
     """Hold the job's lock, and let go of what its chunks share at the end."""
