@@ -50,7 +50,9 @@ MAX_BYTES = 100_000_000  # of one file: what fits into a small machine's memory
 SENDINGS = 3  # of a line that the service fails on
 FAILED_BATCHES = 2  # with the same lines, until a person has to look
 FINDINGS = 3  # of a batch among the account's, before it counts as never created
-RUNNING = frozenset({"QUEUED", "RUNNING", "CANCELLATION_REQUESTED"})
+IN_VAIN = 10  # looks at batches in a row that tell nothing, until the run gives up: some minutes
+# Any other state counts as running: a batch that has not ended must not be submitted again.
+ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED", "GONE"})
 _SLICE = 500  # lines taken in one transaction
 _REFUSALS = frozenset({400, 413, 422})  # status of a line that the service will never take
 
@@ -227,8 +229,8 @@ class BatchAsker:
                     if creation.answer_lost:  # the service may have it: the next run looks
                         unsent.remove(batch.digest)
                     raise
-                self._journal.note_batch(batch.digest, job.id)
                 unsent.remove(batch.digest)
+                self._journal.note_batch(batch.digest, job.id)
         except Exception:
             for digest in unsent:
                 self._journal.forget_batch(digest)
@@ -268,13 +270,25 @@ class BatchAsker:
         there = [self._submitted(batch) for batch in self._journal.open_batches(self.name) if _holds(batch, left)]
         waiting = [batch for batch in there if batch is not None]
         pause, longest = self._pauses
+        in_vain = 0
         while waiting:
             for batch in list(waiting):
-                job = run(send(self._gate, partial(self._batches.job, batch.batch_id)))
+                try:
+                    job = run(send(self._gate, partial(self._batches.job, batch.batch_id)))
+                except TransientError:
+                    in_vain += 1
+                    if in_vain >= IN_VAIN:
+                        raise
+                    continue
                 self._tell(f"Batch {job.id}: {job.state}, {job.finished:,} of {len(batch.keys):,} questions done.")
-                if job.state not in RUNNING:
+                if job.state == "SUCCESS" and job.answered and not job.files and in_vain < IN_VAIN:
+                    in_vain += 1  # its files are not there yet
+                elif job.state in ENDED:
                     self._collect(batch, job, left, given)
                     waiting.remove(batch)
+                    in_vain = 0
+                else:
+                    in_vain = 0
             if waiting:
                 time.sleep(pause)
                 pause = min(1.5 * pause, longest)
@@ -295,18 +309,18 @@ class BatchAsker:
     def _collect(self, batch: Batch, job: Job, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
         """Take a batch's lines: answers into the journal, failed ones counted."""
         places = {key: place for place, key in enumerate(batch.keys) if key in left and not batch.taken[place]}
-        lines = 0
+        answered = 0
         for file_id in job.files:
             with tempfile.TemporaryFile(dir=self._journal.path.parent) as file:
                 run(send(self._gate, partial(self._batches.download, file_id, file)))
                 file.seek(0)
                 while some := list(islice(file, _SLICE)):
                     taking = _Taking(batch, left, self._batches, self._prices)
-                    lines += sum(taking.read(line, places) for line in some)
+                    answered += sum(taking.read(line, places) for line in some)
                     self._take(taking, given)
         taking = _Taking(batch, left, self._batches, self._prices)
         # Answered, by its own count, and not in its files: it may be on the bill.
-        unseen = min(max(job.answered - lines, 0), len(places))
+        unseen = min(max(job.answered - answered, 0), len(places))
         taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
         self._take(taking, given)
 
@@ -398,7 +412,7 @@ class _Taking:
         """Read one line, and take its question out of those that are expected; it may be another job's.
 
         Returns:
-            Whether it names a question; one that no line names is missing.
+            Whether it is an answer. A question that no line names is missing.
         """
         try:
             stored = json.loads(line)
@@ -407,11 +421,12 @@ class _Taking:
             status, body, error = response.get("status_code"), response.get("body"), stored.get("error")
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
+        good = status == 200 and not error
         if key not in places:
-            return True
+            return good
         self.places.append(places.pop(key))
         waiting = self.left[key]
-        if status == 200 and not error:
+        if good:
             self._answered(key, body)
             return True
         waiting.message = f"status {status}: {json.dumps(error or body, ensure_ascii=False)[:300]}."
@@ -421,7 +436,7 @@ class _Taking:
         else:
             waiting.failures += 1
             self._count(key, "failed", 0.0)
-        return True
+        return False
 
     def miss(self, job: Job, places: Mapping[bytes, int], cost_usd: float) -> None:
         """Give up the lines that the service's files do not have."""

@@ -23,7 +23,7 @@ from tasks.chat.scripted import Options as ScriptedOptions
 from tasks.chat.scripted import open_chat as open_scripted
 from tasks.remote.errors import Denied, Unreachable
 from tasks.remote.journal import Journal
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import DiskFull, PermanentError
 from tests.chat.dying_batch import JOB, MODEL, QUESTIONS, STEPS
 from tests.standin import MistralBatchStandIn
 
@@ -248,6 +248,47 @@ def test_a_batch_that_the_service_has_lost_is_submitted_again_and_counts_as_paid
     assert 2 == standin.stats()["batches"]
     paid = batch.highest_usd + sum(reply.cost_usd for reply in replies)
     assert pytest.approx(paid) == journal.spent(["job"]).usd
+
+
+def test_a_service_that_is_away_for_a_while_is_waited_for(standin: MistralBatchStandIn, journal: Journal) -> None:
+    standin.switch(blind=20, looks=2)
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+
+
+def test_a_service_that_stays_away_ends_the_run_and_the_next_one_collects(
+    standin: MistralBatchStandIn, journal: Journal
+) -> None:
+    standin.switch(blind=10**6)
+    with pytest.raises(Unreachable):
+        ask(standin, journal, questions("one"))
+    standin.switch(blind=0)
+
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+    assert 1 == standin.stats()["batches"]
+
+
+@pytest.mark.parametrize("switches", [{"slow_files": 3}, {"state": "VALIDATING", "looks": 3}])
+def test_a_batch_that_has_not_ended_is_never_submitted_again(
+    standin: MistralBatchStandIn, journal: Journal, switches: dict[str, str | float]
+) -> None:
+    standin.switch(**switches)
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+    assert (1, 0) == (standin.stats()["batches"], standin.stats()["paid_again"])
+
+
+def test_a_full_disk_after_the_submission_submits_nothing_twice(
+    standin: MistralBatchStandIn, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("No space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "note_batch", full)
+        with pytest.raises(DiskFull):
+            ask(standin, journal, questions("one"))
+
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+    assert (1, 0) == (standin.stats()["batches"], standin.stats()["paid_again"])
 
 
 def test_a_file_of_lines_that_is_gone_is_uploaded_again(standin: MistralBatchStandIn, journal: Journal) -> None:
