@@ -18,6 +18,7 @@ from tasks.mine import (
     batches,
     collect_extracted,
     collect_jokes,
+    estimate_cost,
     extract_chunk,
     plan_extracting,
     plan_refining,
@@ -25,7 +26,7 @@ from tasks.mine import (
     refine_chunk,
     report_jokes,
 )
-from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget, run_chunks, working_on
+from tasks.plan import budget_now, chunk_runner, estimated, pausing_at_the_budget, run_chunks, working_on
 from tasks.storage.schemas import JOKES_REFINED, WINDOW_JOKES
 
 
@@ -73,8 +74,10 @@ def mine_jokes(
     Returns:
         The table of jokes; the job's folder while chunks are missing because only some were asked for.
     """
-    windows = plan_extracting(transcripts, model, language, max_chars, overlap_chars, chunk_size, restarts)
     asked = {step: (models or {}).get(step, model) for step in steps or STEPS}
+    windows = plan_extracting(transcripts, model, asked, language, max_chars, overlap_chars, chunk_size, restarts)
+    if estimate:
+        return estimated(estimate_cost(windows, asked, variety, funnel, mode))
     budget = budget_now(budget_usd)
     with pausing_at_the_budget(), working_on(windows.folder, asker, purse, batches):
         ask_in_batches(mode, windows, budget, chunks)

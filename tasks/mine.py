@@ -14,7 +14,7 @@ from tasks.chat.asker import Asker
 from tasks.chat.batch import BatchAsker
 from tasks.chat.mistral_batch import open_batches
 from tasks.chat.prices import read_prices
-from tasks.chat.protocol import Account, Engine
+from tasks.chat.protocol import Account, Engine, Limits
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.jokes.collect import Tables
@@ -38,13 +38,23 @@ _NAMED = 5  # notes that a warning names
 
 @task(task_run_name="plan", **LOCAL)
 def plan_extracting(
-    transcripts: Path, model: str, language: str, max_chars: int, overlap_chars: int, chunk_size: int, restarts: int
+    transcripts: Path,
+    model: str,
+    asked: Mapping[Step, str],
+    language: str,
+    max_chars: int,
+    overlap_chars: int,
+    chunk_size: int,
+    restarts: int,
 ) -> Manifest:
-    """Find or make the job of windows: every transcript read, merged, cut."""
+    """Find or make the job of windows: every transcript read, merged, cut. What is wrong with a model is said here."""
     from tasks.jokes import plan, prompts
     from tasks.jokes.extract import VERSION
 
     check_restarts(restarts)
+    prices = read_prices(Settings().prices)
+    for name in (model, *asked.values()):
+        prices.of(_engine(name)[1])
     parameters = {"model": model, "language": language, "max_chars": max_chars, "overlap_chars": overlap_chars}
     versions = {"code": VERSION, "prompt": prompts.EXTRACT, "chat": _engine(model)[0].name}
     jobs = DataRoot(Settings().data).jobs
@@ -54,6 +64,26 @@ def plan_extracting(
     if notes:
         logger.warning("%d transcripts were mended, such as %s", len(notes), "; ".join(notes[:_NAMED]))
     return manifest
+
+
+@task(task_run_name="estimate", **LOCAL)
+def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, funnel: str, mode: Mode) -> str:
+    """Say what the walk would cost; nothing is asked."""
+    from tasks.chat.estimate import estimate
+    from tasks.jokes.estimate import rates_of_windows, work_of_jokes, work_of_windows
+    from tasks.jokes.funnel import PRESETS
+
+    known, paid = read_prices(Settings().prices), journal(DataRoot(Settings().data))
+    engine = Asked(*_engine(windows.parameters["model"]))
+    steps = {str(step): Asked(*_engine(model)) for step, model in asked.items()}
+    stages = PRESETS[funnel].of_steps(steps)
+    work = work_of_windows(windows, engine, known, paid)
+    work += work_of_jokes(windows, steps, variety, stages, known, paid)
+    rates, limits = rates_of_windows(windows, engine, paid), _limits(windows.parameters["model"])
+    told = estimate(work, known, rates, limits, batch=mode == "batch")
+    get_run_logger().info("%s", told)
+    shown(create_table_artifact, key="mine-estimate", table=told.rows(), description=str(told))
+    return str(told)
 
 
 def ask_in_batches(
@@ -211,6 +241,10 @@ journal = Shared(_open_journal)
 asker = Shared(_open_asker, close=Asker.close)
 purse = Shared(_open_purse)
 batches = Shared(_open_batches)
+
+
+def _limits(name: str) -> Limits:
+    return asker(split_model(name)[0], DataRoot(Settings().data)).chat.limits
 
 
 def _engine(name: str, mode: Mode = "online") -> tuple[Engine, str]:

@@ -87,6 +87,11 @@ def nothing_to_do(reason: str) -> State[Any]:
     return Completed(name="Skipped", message=reason)
 
 
+def estimated(told: str) -> State[Any]:
+    """End a flow run as Completed, seen as "Estimated" with what it would cost: nothing was asked."""
+    return Completed(name="Estimated", message=told)
+
+
 @contextmanager
 def working_on(folder: Path, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
     """Hold the lock of a job's folder, and let go of what its chunks share at the end."""

@@ -265,5 +265,4 @@ def _teach(kept: Sequence[dict[str, Any]], variety: str) -> None:
     """What a model is taught with the jokes that are kept: each is asked for by a keyword, its own one if it has any."""
     for row, own in zip(kept, own_keywords(kept), strict=True):
         row["keyword"] = own or next(iter(row["corrected_keywords"] or row["keywords"] or ()), None)
-        if row["keyword"]:
-            row["messages"] = telling(row["keyword"], latest_text(row), variety)
+        row["messages"] = telling(row["keyword"], latest_text(row), variety)

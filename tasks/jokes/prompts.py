@@ -190,15 +190,16 @@ speaking, and add nothing that is not in it."""
     return _question(model, REWRITE, Rewrite, task, "joke", joke)
 
 
-def telling(keyword: str, joke: str, variety: str) -> list[dict[str, str]]:
+def telling(keyword: str | None, joke: str, variety: str) -> list[dict[str, str]]:
     """A joke as one row of a chat model's training set.
 
     Args:
-        keyword: What the joke is to be about.
+        keyword: What the joke is to be about; None where nobody knows.
         joke: What is to be said.
         variety: The language as it is spoken where the joke comes from.
     """
-    asked = f"Write a joke in {variety} about: {keyword}. Answer with nothing but the joke."
+    about = f" about: {keyword}" if keyword else ""
+    asked = f"Write a joke in {variety}{about}. Answer with nothing but the joke."
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": joke}]
 
 

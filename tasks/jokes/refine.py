@@ -114,4 +114,4 @@ def _answer(step: str, text: str) -> dict[str, Any]:
             "corrected_keywords": refined.keywords,
             "quality": refined.quality,
         }
-    return prompts.Rewrite.model_validate_json(text).model_dump()
+    return {"rewritten_text": prompts.Rewrite.model_validate_json(text).rewritten_text}

@@ -74,8 +74,8 @@ def _of_steps(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _of_funnel(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if row["keep"] == (row["reason"] is not None):
         yield "keep", f"keep is {row['keep']} and the reason {row['reason']!r}"
-    if row["messages"] is not None and not row["keep"]:
-        yield "messages", "is not kept and has messages to train on"
+    if (row["messages"] is not None) != row["keep"]:
+        yield "messages", f"keep is {row['keep']}, and that is not whether it has messages to train on"
     spent = row["extract_usd"] + sum(row[f"{step}_usd"] or 0.0 for step in STEPS)
     if abs(row["cost_usd"] - spent) > _NEARLY:
         yield "cost", f"cost_usd is {row['cost_usd']}, its steps make up {spent}"

@@ -73,6 +73,12 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             _without_restarts(local)
             local.start_worker()
 
+            # What it would cost, without asking.
+            state = local.wait(local.run(DEPLOYMENT, **ASKED, estimate=True), "COMPLETED", seconds=300)
+            assert "Estimated" == state["name"]
+            assert "USD" in state["message"]
+            assert 0 == standin.stats()["requests"]
+
             # As if nothing had happened.
             local.wait(local.run(DEPLOYMENT, **ASKED), "COMPLETED", seconds=300)
             whole, stats = _tables(data), standin.stats()
@@ -93,6 +99,8 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
                 time.sleep(0.02)
             process.kill()
             local.wait(run, "CRASHED")
+            # The worker reports a crash twice; the second report would end a retry that came before it.
+            local.wait_for_log(run, "Check whether the flow run exceeded its memory allocation")
             local.retry(run)
             local.wait(run, "RUNNING")
             local.wait(run, "COMPLETED", seconds=300)

@@ -251,6 +251,32 @@ def test_a_joke_in_two_windows_in_other_words_is_a_duplicate_by_its_place(tmp_pa
     assert "same place" == other["reason"]
 
 
+def test_force_asks_again_only_about_what_was_not_answered(tmp_path: Path, asking: Asking) -> None:
+    said = _saying("no JSON at all", "familia muy educada")
+    bad = Counting(lambda question: said(question) if question.prompt.startswith("extract") else None)
+    walked = _walk(tmp_path, asking(tmp_path, bad))
+    (refused,) = read_table(walked.tables.rejected, JOKES_REJECTED).to_pylist()
+    assert ("el-perro", "unreadable") == (refused["routine"], refused["error"])
+    assert "Not the JSON of Repertoire that was asked for" in refused["message"]
+    good = Counting()
+    _walk(tmp_path, asking(tmp_path, good))
+    assert 0 == good.asked.total(), "what is refused is not asked again by itself"
+    walked.windows.set_aside(None)
+    healed = _walk(tmp_path, asking(tmp_path, good))
+    assert 1 == sum('"extract-jokes/1"' in text for text in good.asked)
+    assert 0 == read_table(healed.tables.rejected, JOKES_REJECTED).num_rows
+    whole = _walk(tmp_path / "whole", asking(tmp_path / "whole", Counting()))
+    texts = [read_table(each.tables.table, JOKES, ["id", "text", "keep"]).to_pylist() for each in (healed, whole)]
+    assert texts[0] == texts[1]
+
+
+def test_without_keywords_a_kept_joke_is_asked_for_without_one(tmp_path: Path, asking: Asking) -> None:
+    walked = _walk(tmp_path, asking(tmp_path, Counting()), steps=())
+    row = next(row for row in read_table(walked.tables.table, JOKES).to_pylist() if row["keep"])
+    assert (None, row["text"]) == (row["keyword"], row["messages"][1]["content"])
+    assert "Write a joke in Chilean Spanish. Answer with nothing but the joke." == row["messages"][0]["content"]
+
+
 def test_a_bad_routine_is_rejected_by_name_and_the_others_go_on(tmp_path: Path, asking: Asking) -> None:
     source = shutil.copytree(SAMPLES, tmp_path / "transcripts")
     (source / "vacia.srt").write_text("", "utf-8")
@@ -315,7 +341,7 @@ def test_verify_and_status_know_these_jobs_and_tables(
 def test_explain_tells_a_joke_from_its_window_to_its_reason(
     tmp_path: Path, asking: Asking, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    walked = _walk(tmp_path, asking(tmp_path, Counting()))
+    walked = _walk(tmp_path, asking(tmp_path, Counting()), steps=("keywords", "refinement", "rewrite"))
     monkeypatch.setenv("TRASVASE_DATA", str(tmp_path))
     assert 0 == main(["explain", str(walked.tables.table), "0"])
     told = capsys.readouterr().out

@@ -71,7 +71,8 @@ def _child(source: Path, data: Path, log: Path, die_at: int | None) -> NoReturn:
         if die_at is not None:
             Bomb(die_at).arm()
         asker = Asker(Chat(log), Journal(data / "journal" / "answers.sqlite"), read_prices())
-        walk(source, data, asker, model="quote", chunk_size=1, budget=1.0)
+        # Without levels, whose script no joke would survive.
+        walk(source, data, asker, model="quote", steps=("keywords", "rewrite"), chunk_size=1, budget=1.0)
         status = 0
     except Exception:  # noqa: BLE001  # the parent sees the status
         traceback.print_exc()
