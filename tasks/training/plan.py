@@ -218,7 +218,7 @@ def choose_columns(
 ) -> Columns:
     """Which columns are what; with a completion the text is ``prompt``, unless it is named.
 
-    A chat model learns conversations where the dataset has a column ``messages`` and no other was named.
+    A chat model learns conversations where the dataset has a column ``messages``, none with labels, and none was named.
 
     Raises:
         BadExamples: A column is missing, or nothing is left to look at.
@@ -229,7 +229,7 @@ def choose_columns(
         raise _no_split(source, "train")
     if not base.sees and not completion and text is None and labels is None and not image:
         with open_parquet(path) as file:
-            if has_conversations(file.schema_arrow):
+            if has_conversations(file.schema_arrow) and not {"label", "labels"} & set(file.schema_arrow.names):
                 return Columns((), "", "", MESSAGES)
     if completion:
         text, image = text or ["prompt"], image or ""
