@@ -280,9 +280,10 @@ def plan(
             f"{source.split('train')} has no column with labels, nor one with completions. Name it: label_column or "
             "completion_column; a chat model also takes conversations in a column messages."
         )
+    what = "completions" if completions else "conversations"
     if writes and settings.metric_for_best_model not in ("auto", "eval_loss"):
         raise PermanentError(
-            f"metric_for_best_model={settings.metric_for_best_model} needs labels; what is written has eval_loss alone."
+            f"metric_for_best_model={settings.metric_for_best_model} needs labels; {what} have eval_loss alone."
         )
     if columns.image and source.images is None:
         raise PermanentError(f"The images of {source.name} lie somewhere. Give their folder: images=…")

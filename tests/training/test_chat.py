@@ -130,7 +130,7 @@ def test_the_loss_is_the_one_that_is_computed_by_hand_row_by_row(
             if said[at]:
                 total -= float(torch.log_softmax(logits[at - 1], -1)[tokens[at]])
                 count += 1
-    assert total / count == pytest.approx(float(loss), rel=1e-5)
+    assert total / count == pytest.approx(loss.item(), rel=1e-5)
     assert (count, sum(plan.rows.values())) == (plan.said["train"]["answer_tokens"], 13)
 
 
@@ -253,7 +253,7 @@ def test_conversations_are_taken_where_nothing_else_was_named(jokes: Dataset, to
         choose_columns(source, find_base(str(toys("qwen2_vl"))), None, None, None, "")
     with pytest.raises(BadModel, match="takes images, and conversations here are text alone"):
         find_speaker(str(toys("qwen2_vl")))
-    with pytest.raises(PermanentError, match="what is written has eval_loss alone"):
+    with pytest.raises(PermanentError, match="conversations have eval_loss alone"):
         _planned(tmp_path, jokes, toys("mistral"), SHORT.model_copy(update={"metric_for_best_model": "eval_f1_macro"}))
 
 
