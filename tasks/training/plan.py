@@ -218,7 +218,7 @@ def choose_columns(
 ) -> Columns:
     """Which columns are what; with a completion the text is ``prompt``, unless it is named.
 
-    A chat model learns conversations where the dataset has a column ``messages`` and no other was named.
+    A chat model learns conversations where the dataset has a column ``messages``, none with labels, and none was named.
 
     Raises:
         BadExamples: A column is missing, or nothing is left to look at.
@@ -229,7 +229,7 @@ def choose_columns(
         raise _no_split(source, "train")
     if not base.sees and not completion and text is None and labels is None and not image:
         with open_parquet(path) as file:
-            if has_conversations(file.schema_arrow):
+            if has_conversations(file.schema_arrow) and not {"label", "labels"} & set(file.schema_arrow.names):
                 return Columns((), "", "", MESSAGES)
     if completion:
         text, image = text or ["prompt"], image or ""
@@ -280,9 +280,10 @@ def plan(
             f"{source.split('train')} has no column with labels, nor one with completions. Name it: label_column or "
             "completion_column; a chat model also takes conversations in a column messages."
         )
+    what = "completions" if completions else "conversations"
     if writes and settings.metric_for_best_model not in ("auto", "eval_loss"):
         raise PermanentError(
-            f"metric_for_best_model={settings.metric_for_best_model} needs labels; what is written has eval_loss alone."
+            f"metric_for_best_model={settings.metric_for_best_model} needs labels; {what} have eval_loss alone."
         )
     if columns.image and source.images is None:
         raise PermanentError(f"The images of {source.name} lie somewhere. Give their folder: images=…")
