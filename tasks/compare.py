@@ -36,6 +36,7 @@ from tasks.storage.schemas import PAIRS, PAIRS_JUDGED, REQUESTS, WRITTEN
 from tasks.storage.tables import read_group
 
 Asking = Literal["online", "batch"]
+_LATEST_CHAT = "latest-chat"  # the newest adapter that writes, as finetune-lora leaves it
 
 
 @contextmanager
@@ -271,14 +272,14 @@ def _contestant(typed: str, device: Device, load_in_4bit: bool, root: DataRoot) 
     from tasks.evaluation.promote import CURRENT, LATEST, find_adapter
     from tasks.judging import contestants
     from tasks.models.adapter import RECORD, read_adapter
-    from tasks.training.package import LATEST_CHAT
 
     if not typed:
         raise PermanentError("A model has no name. Give an adapter, a model on the hub or a folder, or chat:model.")
     if typed.partition(":")[0] in chat_names() and ":" in typed:
         chat, model = split_model(typed)
         return contestants.remote(typed, chat, model, _engine(chat).name)
-    if typed in (CURRENT, LATEST, LATEST_CHAT) or any((at / RECORD).is_file() for at in (root.adapters / typed, Path(typed))):
+    is_adapter = any((at / RECORD).is_file() for at in (root.adapters / typed, Path(typed)))
+    if is_adapter or typed in (CURRENT, LATEST, _LATEST_CHAT):
         folder = find_adapter(root.adapters, typed)
         return contestants.of_adapter(folder, read_adapter(folder), device)
     from tasks.models.load import check_device, find
