@@ -247,8 +247,8 @@ def _how(found: Comparison) -> str:
         "Every pair was asked about in both orders, blind, without a right answer. A wins a pair that it wins in both "
         "orders; a tie, a pair where neither is a joke, and one where the orders contradict each other count a half; pairs "
         f"that could not be judged are left out. Intervals are 95 %, over {found.groups:,} groups of pairs that were drawn "
-        f"together; {told_p(found.p)} is of the {found.test} over the pairs with a winner. Somebody is called better only "
-        f"where interval and p both say so.{reach}"
+        f"together; {told_p(found.p)} is of the {found.test}, ties left out. Somebody is called better only where interval "
+        f"and p both say so.{reach}"
     )
 
 

@@ -100,7 +100,7 @@ class Comparison:
         win_rate: Of A, ties as a half; Wilson's interval by group.
         bootstrap: The same with the interval of the paired bootstrap by group.
         without_ties: Of A among the pairs that have a winner.
-        p: Two-sided, of as many wins for A as for B among the pairs that have a winner.
+        p: Two-sided, of as many wins for A as for B among the groups (or pairs) that have a winner.
         test: By which test.
         outcome: Whether A is better, only where the interval and p both say so.
         needed: Pairs that would show the difference that was found in 80 of 100 such comparisons; None where there is none.
@@ -147,9 +147,7 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
     worth = [_WORTH[pair.verdict] for pair in judged]
     win_rate = share(worth, groups)
     decided = [pair for pair in judged if pair.verdict in ("a", "b")]
-    won = np.array([pair.verdict == "a" for pair in judged], np.bool_)
-    lost = np.array([pair.verdict == "b" for pair in judged], np.bool_)
-    test = mcnemar(won, lost, groups)
+    p, test = _sign_test(judged)
     error = _error(worth, groups)
     away = None if win_rate.value is None else abs(win_rate.value - 0.5)
     both = [pair for pair in pairs if None not in pair.said]
@@ -161,9 +159,9 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
         win_rate,
         _bootstrapped(worth, groups),
         share([pair.verdict == "a" for pair in decided], [pair.group for pair in decided]),
-        test.p,
-        test.how.replace("McNemar", "sign"),
-        _outcome(win_rate, test.p),
+        p,
+        test,
+        _outcome(win_rate, p),
         _needed(len(judged), error, away) if error and away else None,
         _REACH * error if error else None,
         share([_turned(pair.said[1]) != pair.said[0] for pair in both], [pair.group for pair in both]),
@@ -356,6 +354,19 @@ def _outcome(win_rate: Share, p: float) -> Outcome:
     return "better" if win_rate.low > 0.5 else "worse"
 
 
+def _sign_test(pairs: Sequence[Pair]) -> tuple[float, str]:
+    """Whether A and B win equally often, exact, and what it is called.
+
+    A group is one draw and counts for who wins more of its pairs, not at all where both win as many.
+    """
+    ahead: Counter[str] = Counter()
+    for pair in pairs:
+        ahead[pair.group] += (pair.verdict == "a") - (pair.verdict == "b")
+    net = np.array(list(ahead.values()), np.int64)
+    over = " over groups" if len(ahead) < len(pairs) else ""
+    return mcnemar(net > 0, net < 0, list(map(str, range(len(net))))).p, f"exact sign test{over}"
+
+
 def _turned(said: Said | None) -> Said | None:
     return "B" if said == "A" else "A" if said == "B" else said
 
@@ -417,7 +428,7 @@ def _logistic(y: Floats, x: Floats, groups: Groups) -> tuple[Floats, Floats]:
             break
     scores = groups.sums(columns * (y - _sigmoids(columns @ beta))[:, None])
     spread = bread @ (scores.T @ scores * groups.n / (groups.n - 1)) @ bread
-    return beta, np.sqrt(np.diag(spread))
+    return beta, np.sqrt(np.maximum(np.diag(spread), 0.0))  # rounding may leave less than nothing
 
 
 def _sigmoids(x: Floats) -> Floats:

@@ -74,6 +74,13 @@ def test_ties_count_as_a_half_and_what_was_not_judged_not_at_all() -> None:
     assert "not enough evidence" == found.outcome
 
 
+def test_pairs_of_a_group_are_one_draw_of_the_sign_test() -> None:
+    pairs = [Pair(str(at // 3), "a", ("A", "B"), (10, 20)) for at in range(12)]
+    found = compare([*pairs, Pair("9", "tie", ("tie", "tie"), (10, 20))])
+    assert (2 / 2**4, "exact sign test over groups", "not enough evidence") == (found.p, found.test, found.outcome)
+    assert 1.0 == compare(pairs[:1]).p
+
+
 def test_swapping_a_and_b_turns_everything_round() -> None:
     pairs = GROUPED.pairs(7, 80, 3)
     one, other = compare(pairs), compare(swapped(pairs))
