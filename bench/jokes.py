@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from tasks.jokes.accents import Vocabulary, damaged
 from tasks.jokes.captions import merge, opening_said_twice, spoken
-from tasks.jokes.duplicates import by_span, near
+from tasks.jokes.duplicates import LEAST_ALIKE, by_span, near
 from tasks.jokes.locate import LEAST_FOUND, locate
 from tasks.jokes.sources import read_transcripts
 from tasks.jokes.spelling import bare, plain, split
@@ -288,16 +288,16 @@ def _lost(joke: Joke, transcript: Transcript, change: Callable[[str], str]) -> l
 
 def _duplicates(jokes: list[Joke]) -> None:
     start = time.process_time()
-    place = by_span([joke.routine for joke in jokes], [joke.located for joke in jokes])
+    place = by_span([joke.routine for joke in jokes], [joke.located for joke in jokes], [True] * len(jokes))
     middle = time.process_time()
-    texts = near([joke.quote for joke in jokes])
+    texts = _near([joke.quote for joke in jokes])
     end = time.process_time()
     print(
         f"duplicates among {len(jokes):,}: {_count(place):,} by place in {middle - start:.1f} s, "
         f"{_count(texts):,} by text in {end - middle:.1f} s"
     )
     for least in (0.5, 0.6, 0.7, 0.8, 1.0):
-        print(f"  alike from {least}: {_count(near([joke.quote for joke in jokes], least)):,}")
+        print(f"  alike from {least}: {_count(_near([joke.quote for joke in jokes], least)):,}")
     some = [joke for at, joke in enumerate(jokes) if texts[at] is None and joke.words >= 11][:2_000]
     draw = random.Random(1)
     for name, changed in (
@@ -306,13 +306,18 @@ def _duplicates(jokes: list[Joke]) -> None:
         ("without one word in 10", [_thinned(joke.quote, 0.1, draw) for joke in some]),
         ("without one word in 5", [_thinned(joke.quote, 0.2, draw) for joke in some]),
     ):
-        found = near([*(joke.quote for joke in some), *changed])[len(some) :]
+        found = _near([*(joke.quote for joke in some), *changed])[len(some) :]
         right = [(joke.routine, other == at) for at, (joke, other) in enumerate(zip(some, found, strict=True))]
         _share(f"jokes of 11 words or more {name}, found", right)
         others = [
             (joke.routine, other not in (None, at)) for at, (joke, other) in enumerate(zip(some, found, strict=True))
         ]
         _share("  taken for another joke", others)
+
+
+def _near(texts: Sequence[str], least: float = LEAST_ALIKE) -> list[int | None]:
+    """By text alone."""
+    return near(texts, [None] * len(texts), [True] * len(texts), least)
 
 
 def _count(of: Sequence[int | None]) -> int:
