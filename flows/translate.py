@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.llava.segments import Unit
-from tasks.plan import chunk_runner, run_chunks, working_on
+from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget, run_chunks, working_on
 from tasks.storage.schemas import TRANSLATIONS
 from tasks.translate import asker, collect_translation, plan_translation, report_translation, translate_chunk
 
@@ -25,6 +25,7 @@ def translate_llava(
     source_language: str = "en",
     unit: Unit = "sentence",
     name: str = "llava",
+    budget_usd: float | None = None,
     restarts: int = 0,
 ) -> Path:
     """Translate LLaVA-Instruct. Press Retry on a failed run to do only what is missing.
@@ -32,7 +33,8 @@ def translate_llava(
     Args:
         source: The file as downloaded (JSON array, JSON Lines or Parquet), as the worker sees it.
         target: Language to translate into, such as "es".
-        translator: google, apertium, neural or shouting; or a list, tried in order for rows that fail.
+        translator: google, apertium, neural, shouting or a model of Mistral's such as mistral:mistral-small-2603; or a
+            list, tried in order for rows that fail.
         chunk_size: Rows per chunk; another size is another job.
         memory: Parquet or TMX with an existing translation whose good turns are taken over.
         corrections: Use what reviewers settled before any machine's answer.
@@ -41,6 +43,7 @@ def translate_llava(
         source_language: Language of the source.
         unit: What travels on a line of its own: a sentence, or a whole line.
         name: First part of the tables' names, such as "llava" in tables/llava-es.parquet.
+        budget_usd: What the job may cost in all, over all its runs; the run pauses there. Only Mistral costs anything.
         restarts: Counted by the automation that starts a crashed run again; leave it 0.
 
     Returns:
@@ -50,8 +53,9 @@ def translate_llava(
     manifest = plan_translation(
         source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts
     )
-    with working_on(manifest, asker):
-        missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts)
+    budget = budget_now(budget_usd)
+    with pausing_at_the_budget(), working_on(manifest.folder, asker):
+        missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts, budget_usd=budget)
         if missing:
             return manifest.folder
         tables = collect_translation(manifest, name)

@@ -1,4 +1,4 @@
-"""Find a table, run a job's chunks: the same for every job."""
+"""Find a table, run a job's chunks, pause at the budget: the same for every job."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ from uuid import UUID
 
 import httpx
 from prefect import Task, get_run_logger, runtime, unmapped
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.events import emit_event
 from prefect.exceptions import PrefectException
+from prefect.flow_runs import suspend_flow_run
 from prefect.futures import PrefectFuture, as_completed
+from prefect.input import RunInput
 from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
+from tasks.chat.protocol import BudgetReached
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
@@ -77,10 +87,15 @@ def nothing_to_do(reason: str) -> State[Any]:
     return Completed(name="Skipped", message=reason)
 
 
+def estimated(told: str) -> State[Any]:
+    """End a flow run as Completed, seen as "Estimated" with what it would cost: nothing was asked."""
+    return Completed(name="Estimated", message=told)
+
+
 @contextmanager
-def working_on(manifest: Manifest, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
-    """Hold the job's lock, and let go of what its chunks share at the end."""
-    with only_run(manifest.folder), ExitStack() as at_the_end:
+def working_on(folder: Path, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
+    """Hold the lock of a job's folder, and let go of what its chunks share at the end."""
+    with only_run(folder), ExitStack() as at_the_end:
         for each in shared:
             at_the_end.callback(each.close)
         yield
@@ -93,26 +108,29 @@ def run_chunks(
     numbers: Sequence[int] | None,
     force: bool,
     restarts: int,
+    **more: Any,
 ) -> list[Chunk]:
     """Run a task for every chunk that is missing, show progress, and wait for all of them.
 
     Args:
-        task: Called with a chunk and the manifest; writes the chunk's file.
+        task: Called with a chunk, the manifest and ``more``; writes the chunk's file.
         manifest: The job; the caller holds its lock.
         schema: The shape of a chunk's file.
         numbers: Chunks to do, or None for all.
         force: Do these chunks again although they are done.
-        restarts: How often the automation has started this run again; a forced run forces only once.
+        restarts: How often the automation has started this run again; a forced run forces only once, also where it was
+            retried or resumed.
+        more: What each chunk's task gets besides, by name.
 
     Returns:
         The job's chunks that are still missing afterwards, because they were not among ``numbers``.
 
     Raises:
         ChunksFailed: Some failed; says how many, which, and what to press.
+        BudgetReached: Some were stopped by the budget; the others are done and kept.
     """
     logger = get_run_logger()
-    first_time = restarts == 0 and (runtime.flow_run.run_count or 1) == 1
-    if force and first_time:
+    if force and restarts == 0 and (runtime.flow_run.run_count or 1) == 1 and not _entered():
         manifest.set_aside(numbers)
     chosen, pending = manifest.chosen(numbers), manifest.pending(schema, numbers)
     logger.info("%s: %d chunks to do, %d done.", manifest.job, len(pending), len(chosen) - len(pending))
@@ -120,9 +138,11 @@ def run_chunks(
     # Millions of small objects without cycles come and go: walking them and Prefect's took a tenth of the CPU.
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-    futures = patient(task).map(pending, unmapped(manifest))
+    others: dict[str, Any] = {name: unmapped(value) for name, value in more.items()}
+    futures = patient(task).map(pending, unmapped(manifest), **others)
     chunk_of = {future.task_run_id: chunk for future, chunk in zip(futures, pending, strict=True)}
     failed: dict[str, str] = {}
+    stopped: BudgetReached | None = None
     for future in as_completed(list(futures)):
         future.wait()  # before `state`: until then the state is the server's, and late
         chunk = chunk_of[future.task_run_id]
@@ -130,9 +150,22 @@ def run_chunks(
             progress.done(chunk)
         else:
             failed[chunk.name] = future.state.message or future.state.name or "no message"
+            stopped = stopped or _budget_reached(future.state)
+    if stopped:
+        raise stopped
     if failed:
         _report_failures(manifest, failed)
     return manifest.pending(schema)
+
+
+def _budget_reached(state: State[Any]) -> BudgetReached | None:
+    try:
+        state.result()
+    except BudgetReached as error:
+        return error
+    except Exception:  # noqa: BLE001  # any other failure is reported with its chunk
+        return None
+    return None
 
 
 def _report_failures(manifest: Manifest, failed: dict[str, str]) -> None:
@@ -183,6 +216,61 @@ class _Progress:
                 progress=round(100 * rows / self._rows, 1),
                 description=text,
             )
+
+
+class RaisedBudget(RunInput):
+    """What the form asks for when a run that paused at its budget is resumed."""
+
+    budget_usd: float
+
+
+_PAUSED = "budget-"  # how keys of these pauses begin
+
+
+def budget_now(budget_usd: float | None) -> float | None:
+    """The budget as it stands: what was entered when this run was last resumed, else its parameter."""
+    entered = _entered()
+    return entered[-1].budget_usd if entered else budget_usd
+
+
+def _entered() -> list[RaisedBudget]:
+    """What was entered each time that this run was resumed, the last one last."""
+    with get_client(sync_client=True) as client:
+        inputs = client.filter_flow_run_input(UUID(runtime.flow_run.id), f"suspended-{_PAUSED}", 200, set())
+    found = {each.key: each.decoded_value for each in inputs if each.key.endswith("-response")}
+    return [RaisedBudget(**found[key]) for key in sorted(found)]
+
+
+@contextmanager
+def pausing_at_the_budget() -> Iterator[None]:
+    """Suspend the flow run where its budget does not let it ask any more: its process ends, all that is done is kept.
+
+    Resume asks for a higher budget and goes on where it was. A run without a deployment cannot be resumed: it fails.
+
+    Raises:
+        BudgetReached: The run has no deployment.
+    """
+    try:
+        yield
+    except BudgetReached as error:
+        told = (
+            f"{error} Resume on this flow run asks for the new one; a new run with a higher budget_usd goes on as well."
+        )
+        get_run_logger().error("%s", told)
+        if runtime.deployment.id is None:
+            raise
+        shown(create_markdown_artifact, key="budget", markdown=told)
+        # Prefect lets no key pause twice, and a run that is resumed counts as the same attempt.
+        key = f"{_PAUSED}{time.time_ns()}"
+        try:
+            suspend_flow_run(wait_for_input=RaisedBudget.with_initial_data(description=told), key=key)
+        finally:
+            # A heartbeat on its way may reach the server after the pause: then silence would look like a crash. This
+            # goes the same way, after it.
+            emit_event(
+                "prefect.flow-run.budget-reached", {"prefect.resource.id": f"prefect.flow-run.{runtime.flow_run.id}"}
+            )
+        raise  # it did not suspend
 
 
 def find_table(table: Path) -> Path:

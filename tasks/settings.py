@@ -9,7 +9,9 @@ What a user sets, with the value it has when nothing is set::
     TRASVASE_CHUNK_RETRY_SECONDS=30  the first pause before that
     ARGILLA_API_URL=...            the Argilla to review in; else the one of `make argilla`, if it was ever started
     ARGILLA_API_KEY=...            the key of an owner or admin of it
-    TRASVASE_GOOGLE_URL=...        a field of a translator's ``Options``: TRASVASE_<TRANSLATOR>_<FIELD>
+    TRASVASE_PRICES=prices.json    prices of models that ours lack, or other ones
+    TRASVASE_GOOGLE_URL=...        a field of an engine's ``Options``: TRASVASE_<ENGINE>_<FIELD>
+    MISTRAL_API_KEY=...            such a field under the name that users already have
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class Settings(BaseSettings):
         chunk_retry_seconds: The first pause before that; each next one is twice as long.
         argilla_api_url: Address of the user's own Argilla.
         argilla_api_key: Key of one of its owners or admins.
+        prices: A file of prices of models, read over tasks/chat/prices.json.
 
     Raises:
         PermanentError: A variable has a value that it cannot have.
@@ -56,6 +59,8 @@ class Settings(BaseSettings):
     chunk_retry_seconds: float = Field(default=30, ge=0, le=3600)
     argilla_api_url: str | None = Field(default=None, validation_alias="ARGILLA_API_URL")
     argilla_api_key: SecretStr | None = Field(default=None, validation_alias="ARGILLA_API_KEY")
+
+    prices: Path | None = None
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -99,7 +104,9 @@ def argilla_access(settings: Settings) -> ArgillaAccess | None:
 
 
 def read_options(name: str, model: type[Options]) -> Options:
-    """Build a translator's options from the variables ``TRASVASE_<NAME>_<FIELD>``.
+    """Build an engine's options from the variables ``TRASVASE_<NAME>_<FIELD>``.
+
+    A field with a ``validation_alias`` is also read from the variable of that name.
 
     Raises:
         PermanentError: A variable is unknown, or has a value that it cannot have.
@@ -114,8 +121,12 @@ def read_options(name: str, model: type[Options]) -> Options:
         names = ", ".join(prefix + field.upper() for field in unknown)
         known = ", ".join(prefix + field.upper() for field in model.model_fields) or "none"
         raise PermanentError(f"{names}: no such setting of {name!r}. Settings that it has: {known}.")
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        if isinstance(alias, str) and os.environ.get(alias) and name not in given:
+            given[name] = os.environ[alias]
     try:
-        return model.model_validate_strings(given)
+        return model.model_validate_strings(given, by_name=True)
     except ValidationError as error:
         raise _wrong_values(error, prefix) from None
 

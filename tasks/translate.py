@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.chat.asker import Asker as ChatAsker
+from tasks.chat.prices import read_prices
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.llava.collect import Tables
@@ -24,7 +26,8 @@ from tasks.storage.schemas import CONVERSATIONS
 from tasks.storage.tables import read_group
 from tasks.translators import module_of
 from tasks.translators.packing import Asker
-from tasks.translators.protocol import Translator
+from tasks.translators.prompted import PromptedAsker
+from tasks.translators.protocol import Prompted, Translator
 
 if TYPE_CHECKING:
     from tasks.llava.memory import JournaledMemory
@@ -55,6 +58,9 @@ def plan_translation(
     engines = [open_translator(name, source_language, target) for name in translators]
     if not engines:
         raise PermanentError("`translator` is empty. Name at least one.")
+    for engine in engines:
+        if isinstance(engine, Prompted):
+            read_prices(Settings().prices).of(engine.model)  # unknown: better now than in the first chunk
     parameters: dict[str, Any] = {
         "source_language": source_language,
         "target": target,
@@ -96,7 +102,7 @@ def plan_translation(
 
 
 @task(task_run_name="{chunk.name}", **REMOTE)
-def translate_chunk(chunk: Chunk, manifest: Manifest) -> Path:
+def translate_chunk(chunk: Chunk, manifest: Manifest, budget_usd: float | None = None) -> Path:
     """Translate one chunk and put its file in place."""
     from tasks.llava.chunk import write_chunk
     from tasks.llava.translate import from_table, translate_rows
@@ -105,7 +111,7 @@ def translate_chunk(chunk: Chunk, manifest: Manifest) -> Path:
     source, target = asked["source_language"], asked["target"]
     translated = translate_rows(
         from_table(read_group(manifest.rows_path, CONVERSATIONS, chunk.number)),
-        [asker(name, source, target, root) for name in asked["translators"]],
+        [asker(name, source, target, root, budget_usd) for name in asked["translators"]],
         job=manifest.job,
         languages=(source, target),
         unit=asked["unit"],
@@ -122,7 +128,9 @@ def collect_translation(manifest: Manifest, name: str) -> Tables:
     """Join the chunks into the tables that a user gets."""
     from tasks.llava.collect import collect
 
-    tables = collect(manifest, DataRoot(Settings().data).tables, f"{name}-{manifest.parameters['target']}")
+    root = DataRoot(Settings().data)
+    cost = sum(call.cost_usd for call in _journal(root).calls(manifest.job))
+    tables = collect(manifest, root.tables, f"{name}-{manifest.parameters['target']}", cost)
     counts = tables.counts
     get_run_logger().info(
         "%s rows in, %s delivered, %s rejected: %s",
@@ -153,10 +161,25 @@ def report_translation(manifest: Manifest, tables: Tables) -> Path:
     return report.html
 
 
-def open_translator(name: str, source: str, target: str) -> Translator:
-    """Make a translator with its settings from the environment."""
-    module = module_of(name)
-    translator: Translator = module.open_translator(read_options(name, module.Options), source, target)
+def open_translator(name: str, source: str, target: str) -> Translator | Prompted:
+    """Make a translator with its settings from the environment.
+
+    Args:
+        name: Such as ``google``; one that asks a chat takes the model after a colon, as ``mistral:mistral-small-2603``.
+        source: Language of the texts.
+        target: Language to translate into.
+
+    Raises:
+        PermanentError: There is none of this name, or it cannot be used as it is.
+    """
+    engine, _, model = name.partition(":")
+    module = module_of(engine)
+    if model and not hasattr(module, "DEFAULT_MODEL"):
+        raise PermanentError(f"The translator {engine!r} has no models to choose from: write {engine!r} alone.")
+    chosen = {"model": model} if model else {}
+    translator: Translator | Prompted = module.open_translator(
+        read_options(engine, module.Options), source, target, **chosen
+    )
     return translator
 
 
@@ -167,12 +190,16 @@ def _open_journal(root: DataRoot) -> Journal:
 _journal = Shared(_open_journal)
 
 
-def _open_asker(name: str, source: str, target: str, root: DataRoot) -> Asker:
-    return Asker(open_translator(name, source, target), _journal(root), source, target)
+def _open_asker(name: str, source: str, target: str, root: DataRoot, budget_usd: float | None) -> Asker | PromptedAsker:
+    translator, journal = open_translator(name, source, target), _journal(root)
+    if not isinstance(translator, Prompted):
+        return Asker(translator, journal, source, target)
+    engine = ChatAsker(translator.chat, journal, read_prices(Settings().prices))
+    return PromptedAsker(translator, engine, journal, source, target, budget_usd)
 
 
 # A translator's client, gate and answers under way serve all chunks in flight.
-asker = Shared(_open_asker, close=Asker.close)
+asker = Shared(_open_asker, close=lambda opened: opened.close())
 
 
 @lru_cache(maxsize=2)

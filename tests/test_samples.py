@@ -29,6 +29,12 @@ def test_the_generator_writes_the_committed_file_byte_for_byte() -> None:
     assert (SAMPLES / "llava_sample.json").read_bytes() == written.encode()
 
 
+def test_the_transcripts_are_what_their_generator_writes_byte_for_byte() -> None:
+    written: dict[str, str] = runpy.run_path(str(SAMPLES / "make_transcripts.py"))["transcripts"]()
+    there = {path.name: path.read_bytes() for path in (SAMPLES / "transcripts").iterdir()}
+    assert {name: content.encode() for name, content in written.items()} == there
+
+
 def test_there_are_1212_rows_in_llavas_layout(rows: list[dict[str, Any]]) -> None:
     assert len(rows) == 1_212
     for row in rows:

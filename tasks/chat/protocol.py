@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, Protocol
+from functools import cache, cached_property
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
+from tasks.remote.allowance import Allowance
 from tasks.storage.errors import PermanentError
 
 Role = Literal["system", "user", "assistant"]
@@ -29,6 +30,12 @@ REFUSED = "refused"  # the service will not take this question (400, 413, 422); 
 CUT = "length"  # the answer did not fit into max_tokens; its last word for this question: ask for less
 UNREADABLE = "unreadable"  # not the JSON that was asked for, every time it was asked
 UNANSWERED = "unanswered"  # the service fails on this question while it answers others
+
+
+@cache
+def schema_of(answer: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of an answer, made once: it takes longer than all else that a question costs here."""
+    return answer.model_json_schema()
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Question:
     @cached_property
     def identity(self) -> str:
         """All that decides the reply, as JSON with sorted keys; the service's name is not part of it."""
-        schema = None if self.answer is None else [self.answer.__name__, self.answer.model_json_schema()]
+        schema = None if self.answer is None else [self.answer.__name__, schema_of(self.answer)]
         parts = [self.model, self.messages, self.prompt, schema, self.temperature, self.max_tokens, self.seed]
         return json.dumps(parts, ensure_ascii=False, sort_keys=True)
 
@@ -76,6 +83,7 @@ class Completion:
         model: The model that the service says has answered; a recording says so here.
         prompt_tokens: As the service counted them.
         completion_tokens: As the service counted them.
+        allowance: What the service said that it allows.
     """
 
     text: str
@@ -83,6 +91,7 @@ class Completion:
     model: str
     prompt_tokens: int
     completion_tokens: int
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,17 +21,22 @@ from typing import Literal
 import httpx
 from pydantic import BaseModel
 
+from tasks.chat import mistral
+from tasks.chat.prices import read_prices
+from tasks.chat.protocol import Completion, Question
 from tasks.cli.local_argilla import ENVIRONMENT
 from tasks.cli.terminal import size
 from tasks.memes import readers
 from tasks.memes.readers.protocol import Reader
+from tasks.remote.errors import Denied
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT, PREFIX, Settings, argilla_access, read_options
 from tasks.storage.errors import PermanentError, TransientError
 from tasks.storage.root import DataRoot
 from tasks.translators import module_of, names
 from tasks.translators.google import Options, open_translator
-from tasks.translators.protocol import Translator
+from tasks.translators.mistral import DEFAULT_MODEL
+from tasks.translators.protocol import Prompted, Translator
 
 State = Literal["ok", "warning", "failed"]
 
@@ -40,12 +45,12 @@ _PROBE = "Good morning."
 _ENOUGH_BYTES, _TOO_FEW_BYTES = 3 * 10**9, 3 * 10**8
 
 _EPILOG = """\
-Without --online nothing is sent to a translation service. The Prefect server and Argilla are asked
-either way.
+Without --online nothing is sent to a translation service or a model. The Prefect server and Argilla are
+asked either way. Asking Mistral costs less than 0.0001 USD.
 
 examples:
   trasvase doctor
-  trasvase doctor --online                      ask Google's translator one sentence per client id
+  trasvase doctor --online                      ask Google's translator one sentence per client id, and Mistral
   trasvase doctor --json | jq '.[] | select(.state != "ok")'
   PREFECT_API_URL=http://box:4200/api trasvase doctor
 
@@ -76,7 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `trasvase doctor`."""
     parser.description = "What is installed, reachable and configured, and what to do about it. Changes nothing."
     parser.epilog = _EPILOG
-    parser.add_argument("--online", action="store_true", help="also ask Google's translator, once per client id")
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="also ask Google's translator, once per client id, and Mistral for one token if a key is set",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run_command=run)
 
@@ -113,6 +122,7 @@ def lines(*, online: bool) -> Iterator[Line]:
     yield from _prefect(settings)
     yield from _argilla(settings)
     yield from _google(online=online)
+    yield from _mistral(settings, online=online)
     yield from _settings(settings)
     root = DataRoot(settings.data)
     yield _data_root(root.path)
@@ -183,12 +193,12 @@ def _translators() -> Iterator[Line]:
         except PermanentError:
             continue  # a wrong setting, told with the settings
         try:
-            translator: Translator = module.open_translator(options, "en", "es")
+            translator: Translator | Prompted = module.open_translator(options, "en", "es")
         except PermanentError as error:
             yield Line("installed", name, "warning", "cannot be used as it is", str(error))
         else:
             yield Line("installed", name, "ok", translator.name)
-            asyncio.run(translator.aclose())
+            asyncio.run((translator.chat if isinstance(translator, Prompted) else translator).aclose())
 
 
 def _readers() -> Iterator[Line]:
@@ -372,6 +382,77 @@ async def _probe(options: Options) -> tuple[str, str]:
     return f"“{_PROBE}” is “{answer[0]}”, {time.monotonic() - begun:.1f} s", ""
 
 
+def _mistral(settings: Settings, *, online: bool) -> Iterator[Line]:
+    """Whether the key is good, the model is still there, what it costs and what the account may ask per minute."""
+    try:
+        options = read_options("mistral", mistral.Options)
+        chat = mistral.MistralChat(options)
+    except Denied as error:
+        yield Line("reachable", "Mistral", "ok", "no key: needed for models named mistral:…", str(error))
+        return
+    except PermanentError:
+        return  # a wrong setting, told with the settings
+    where, key = options.url or f"its {options.server} server", "set" if options.api_key else "not set"
+    if not online:
+        yield Line("reachable", "Mistral", "ok", f"not asked (--online asks): {where}, MISTRAL_API_KEY {key}")
+        return
+    try:
+        begun = time.monotonic()
+        listed, completion = asyncio.run(_ask_mistral(chat))
+    except (TransientError, PermanentError) as error:
+        yield Line("reachable", "Mistral", "failed", f"{where}: {type(error).__name__}", str(error))
+        return
+    seconds = time.monotonic() - begun
+    yield Line("reachable", "Mistral", "ok", f"{where}: {completion.model} answers, {seconds:.1f} s")
+    yield _listed_model(listed, completion.model)
+    yield _price(settings)
+    allowed = completion.allowance
+    rates = (
+        [] if allowed is None else [(allowed.requests_per_minute, "requests"), (allowed.tokens_per_minute, "tokens")]
+    )
+    told = ", ".join(f"{number:,.0f} {what}" for number, what in rates if number is not None)
+    yield Line("reachable", "Mistral's limits", "ok", f"per minute: {told}" if told else "the server names none")
+
+
+async def _ask_mistral(chat: mistral.MistralChat) -> tuple[dict[str, str | None], Completion]:
+    """The models that the account may ask, and one token of the usual one."""
+    try:
+        ping = Question(DEFAULT_MODEL, (("user", "ping"),), "ping", max_tokens=1)
+        return await chat.models(), await chat.complete(ping)
+    finally:
+        await chat.aclose()
+
+
+def _listed_model(listed: Mapping[str, str | None], answering: str) -> Line:
+    """The model that flows take unless told otherwise."""
+    what = "Mistral's models"
+    others = f"{len(listed)} listed"
+    if DEFAULT_MODEL not in listed:
+        to_do = (
+            f"Choose another one with `model` or `translator`: {', '.join(sorted(listed)) or 'the server lists none'}"
+        )
+        return Line("reachable", what, "warning", f"{DEFAULT_MODEL} answers as {answering}, but is not listed", to_do)
+    if ends := listed[DEFAULT_MODEL]:
+        to_do = f"Choose another one with `model` or `translator` in time: {', '.join(sorted(listed))}"
+        return Line("reachable", what, "warning", f"{DEFAULT_MODEL} is retired on {ends[:10]}", to_do)
+    return Line("reachable", what, "ok", f"{DEFAULT_MODEL} is there, {others}")
+
+
+def _price(settings: Settings) -> Line:
+    """What that model costs, and who says so."""
+    try:
+        price = read_prices(settings.prices).of(DEFAULT_MODEL)
+    except PermanentError as error:
+        return Line("reachable", "Mistral's price", "failed", "cannot be read", str(error))
+    found = f"{DEFAULT_MODEL}: {price.input_usd:g} and {price.output_usd:g} USD per million tokens, as of {price.as_of}"
+    if price.verified:
+        return Line("reachable", "Mistral's price", "ok", found)
+    to_do = (
+        f"Compare it with the service's price list; correct it in a file of your own, TRASVASE_PRICES. {price.source}."
+    )
+    return Line("reachable", "Mistral's price", "warning", f"{found}, not verified", to_do)
+
+
 def _settings(settings: Settings) -> Iterator[Line]:
     variables = {
         name: str(field.validation_alias or f"{PREFIX}{name.upper()}")
@@ -394,7 +475,8 @@ def _settings(settings: Settings) -> Iterator[Line]:
             yield Line("configured", name, "failed", str(error), "Correct the variable, or unset it.")
             continue
         for option in sorted(options.model_fields_set):
-            variable = f"{PREFIX}{name.upper()}_{option.upper()}"
+            own_name = type(options).model_fields[option].validation_alias
+            variable = str(own_name or f"{PREFIX}{name.upper()}_{option.upper()}")
             yield Line("configured", variable, "ok", f"{getattr(options, option)} (set)")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from tasks.chunks.manifest import Manifest, read_manifest
+from tasks.cli import explain_joke
 from tasks.llava.checks import SOFT, Checks
 from tasks.llava.chunk import read_chunk
 from tasks.llava.conversation import Conversation, Turn
@@ -45,6 +46,7 @@ PATH is a table, a chunk or a job's folder; ROW is the row's position in the sou
 examples:
   trasvase explain data/tables/llava-es.parquet 17
   trasvase explain data/tables/llava-es.rejected.parquet 1208
+  trasvase explain data/tables/jokes.parquet 17
   trasvase explain data/jobs/translate-llava-3f2a9c01d2e4 17 --json | jq '.turns[].attempts'
 
 exit codes: 0 explained; 1 a file is damaged; 2 no such file or row
@@ -170,6 +172,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the story of a row; the exit code."""
     path = options.path.absolute()
+    if explain_joke.is_of_jokes(path):
+        row = explain_joke.row_of(path, options.row)
+        lines = explain_joke.told(row, _block)
+        print(json.dumps(row, indent=2, ensure_ascii=False) if options.json else "\n".join(lines))
+        return 0
     story = explain(_job_of(path), options.row)
     if path.suffix == ".parquet":
         _add_reviews(story, path)
@@ -299,7 +306,9 @@ class Played:
         self._journal = journal
         self._languages = (source, target)
 
-    def ask(self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False) -> dict[str, Answer]:
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
         """The stored answers; a refusal where there is none."""
         keys = questions(self.name, *self._languages, attempt, list(texts))
         known = self._journal.get(list(keys.values()))

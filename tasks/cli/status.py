@@ -18,13 +18,28 @@ from tasks.chunks.manifest import Chunk, Manifest, read_manifest
 from tasks.cli.terminal import table, utc
 from tasks.evaluation import chunk as evaluation
 from tasks.evaluation import plan as evaluating
+from tasks.jokes import chunk as jokes
+from tasks.jokes import plan as mining
+from tasks.judging import judge, write
+from tasks.judging import plan as comparing
 from tasks.llava.chunk import read_counts
 from tasks.memes import chunk as memes
 from tasks.remote.journal import Call, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import CLIP_ANSWERS, MEME_READINGS, PREDICTIONS, TRANSLATIONS, VLM_ANSWERS, TableSchema
+from tasks.storage.schemas import (
+    CLIP_ANSWERS,
+    JOKES_REFINED,
+    MEME_READINGS,
+    PAIRS_JUDGED,
+    PREDICTIONS,
+    TRANSLATIONS,
+    VLM_ANSWERS,
+    WINDOW_JOKES,
+    WRITTEN,
+    TableSchema,
+)
 from tasks.training.checkpoints import is_done
 from tasks.training.plan import read_plan
 from tasks.zeroshot import chunk as zeroshot
@@ -38,6 +53,10 @@ CHUNKS: dict[str, tuple[TableSchema, Callable[[Path], int]]] = {
     classifying.CLIP: (CLIP_ANSWERS, zeroshot.refused),
     evaluating.KIND: (PREDICTIONS, evaluation.refused),
     evaluating.TEXT_KIND: (PREDICTIONS, evaluation.refused),
+    mining.EXTRACT: (WINDOW_JOKES, lambda path: jokes.refused(path, WINDOW_JOKES)),
+    mining.REFINE: (JOKES_REFINED, lambda path: jokes.refused(path, JOKES_REFINED)),
+    comparing.WRITE: (WRITTEN, write.refused),
+    comparing.JUDGE: (PAIRS_JUDGED, judge.refused),
 }
 _NAMED = 20  # chunks named in one line
 

@@ -9,7 +9,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, isfinite
 from pathlib import Path
@@ -18,6 +18,10 @@ from typing import Any, get_args
 from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
 from tasks.evaluation import plan as evaluating
 from tasks.evaluation.gather import REASONS as UNPREDICTED
+from tasks.jokes import plan as mining
+from tasks.jokes import rules as jokes
+from tasks.judging import plan as comparing
+from tasks.judging import rules as judged
 from tasks.llava.checks import SOFT
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.corrections import HOW, read_corrections
@@ -34,9 +38,14 @@ from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import sha256
 from tasks.storage.schemas import (
     CLIP_ANSWERS,
+    COMPARED,
     CONVERSATIONS,
     CORRECTIONS,
     EXAMPLES,
+    JOKES,
+    JOKES_EXTRACTED,
+    JOKES_REFINED,
+    JOKES_REJECTED,
     LLAVA,
     LLAVA_REJECTED,
     MEME_FILES,
@@ -48,13 +57,19 @@ from tasks.storage.schemas import (
     MEMES_UNCLASSIFIED,
     MMHS,
     MMHS_REJECTED,
+    PAIRS,
+    PAIRS_JUDGED,
     PREDICTIONS,
+    REQUESTS,
     RESPONSES,
     REVIEW_OPEN,
     REVIEWED,
     SCHEMAS,
     TRANSLATIONS,
     VLM_ANSWERS,
+    WINDOW_JOKES,
+    WINDOWS,
+    WRITTEN,
     TableSchema,
 )
 from tasks.storage.tables import open_parquet, open_table, origin, read_group, read_table
@@ -259,6 +274,10 @@ def _parquet(path: Path) -> Iterator[Check]:
         yield from _predictions(path, [path], PREDICTIONS, Held())
     elif SCHEMAS[name] in _OF_MEMES:
         yield from _memes(path, [path], SCHEMAS[name], Held())
+    elif SCHEMAS[name] in jokes.TABLES:
+        yield from _jokes(path, [path], SCHEMAS[name], Held())
+    elif SCHEMAS[name] in judged.TABLES:
+        yield from _judged(path, [path], SCHEMAS[name], Held())
     else:
         yield from _rows(path, [path], SCHEMAS[name], Held())
 
@@ -270,6 +289,7 @@ class Held:
     rows: list[int] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     turns: int = 0
+    kept: int = 0
     translators: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
 
@@ -444,6 +464,12 @@ def _tables(provenance: Path) -> Iterator[Check]:
         return
     if written.get("kind") == "classify-memes":
         yield from _meme_tables(provenance, written, MEMES_CLASSIFIED, MEMES_UNCLASSIFIED)
+        return
+    if written.get("kind") == "mine-jokes":
+        yield from _joke_tables(provenance, written)
+        return
+    if written.get("kind") == "compare-jokes":
+        yield from _compared_table(provenance, written)
         return
     held, refused = yield from _both(provenance, written, _rows, LLAVA, LLAVA_REJECTED)
     yield _counts(provenance, written["counts"], held, refused)
@@ -660,13 +686,17 @@ def _memes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -
     yield fits
 
 
-def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
-    error = item.get("error")
-    if schema is MEMES_REJECTED and error is None:
+def _reason(error: str | None, known: Container[str], rejected: bool) -> Iterator[tuple[str, str]]:
+    """Whether a row that was refused says why, and in a word that there is."""
+    if error is None and rejected:
         yield "error", "is rejected without a reason"
-    if error is not None:
-        if error not in MEME_REJECTIONS:
-            yield "error", f"{error!r} is no reason that there is"
+    if error is not None and error not in known:
+        yield "error", f"{error!r} is no reason that there is"
+
+
+def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
+    yield from _reason(item.get("error"), MEME_REJECTIONS, schema is MEMES_REJECTED)
+    if item.get("error") is not None:
         return
     if not _SHA256.fullmatch(item["sha256"] or ""):
         yield "sha256", f"{item['sha256']!r} is no SHA-256"
@@ -683,12 +713,8 @@ def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, s
 
 def _classified(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
     """A meme before models without training."""
-    error = item.get("error")
-    if schema is MEMES_UNCLASSIFIED and error is None:
-        yield "error", "is rejected without a reason"
-    if error is not None:
-        if error not in CLASSIFYING_REJECTIONS:
-            yield "error", f"{error!r} is no reason that there is"
+    yield from _reason(item.get("error"), CLASSIFYING_REJECTIONS, schema is MEMES_UNCLASSIFIED)
+    if item.get("error") is not None:
         return
     for name in schema.columns.names:
         if name.endswith("_probabilities") and not abs(sum(item[name] or []) - 1) < 1e-6:
@@ -702,6 +728,88 @@ def _meme_tables(
 ) -> Iterator[Check]:
     held, refused = yield from _both(provenance, written, _memes, delivered, rest)
     yield _counts(provenance, written["counts"], held, refused)
+
+
+# Jokes
+
+
+def _jokes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Every window or joke of one table, in one file or several: keys, places, answers, costs."""
+    keys = Check(path, "row numbers are unique and ascending")
+    fits = Check(path, "places, answers, costs and reasons fit one another")
+    last, ids, named = -1, set(), set()
+    try:
+        for item in _items(files, schema):
+            keys.n += 1
+            fits.n += 1
+            if item["row"] <= last:
+                keys.find("key", f"row {item['row']} comes after row {last}")
+            last = item["row"]
+            held.rows.append(last)
+            held.errors.update([item["error"]] if item.get("error") else [])
+            held.kept += bool(item.get("keep"))
+            ids.add(item.get("id"))
+            named |= {item.get("duplicate_of"), item.get("near_duplicate_of")} - {None}
+            for code, message in jokes.faults(item, schema):
+                fits.find(code, f"row {last}, routine {item['routine']}: {message}")
+        if schema in (JOKES_EXTRACTED, JOKES) and named - ids:
+            fits.find("duplicate", f"jokes are said to repeat {len(named - ids)} others that are not there")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield keys
+    yield fits
+
+
+def _joke_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
+    held, refused = yield from _both(provenance, written, _jokes, JOKES, JOKES_REJECTED)
+    counts = written["counts"]
+    check = Check(provenance, "jokes are all there, and all counts are those written down", counts["jokes"])
+    found = {"jokes": len(held.rows), "kept": held.kept, "rejected": dict(refused.errors)}
+    if held.rows != list(range(counts["jokes"])):
+        check.find(
+            "rows",
+            f"of {counts['jokes']:,} jokes some are missing: {_some(set(range(counts['jokes'])) - set(held.rows))}",
+        )
+    for name, value in found.items():
+        if counts[name] != value:
+            check.find(name, f"{name}: {counts[name]} written down, {value} in the tables")
+    yield check
+
+
+# Jokes compared
+
+
+def _judged(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Every text or pair of one table, in one file or several: keys, answers, verdicts, reasons."""
+    keys = Check(path, "row numbers are unique and ascending")
+    fits = Check(path, "texts, answers, verdicts and reasons fit one another")
+    try:
+        for item in _items(files, schema):
+            keys.n += 1
+            fits.n += 1
+            if held.rows and item["row"] <= held.rows[-1]:
+                keys.find("key", f"row {item['row']} comes after row {held.rows[-1]}")
+            held.rows.append(item["row"])
+            held.checks[item.get("verdict", "")] += 1
+            for code, message in judged.faults(item, schema):
+                fits.find(code, f"row {item['row']}: {message}")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield keys
+    yield fits
+
+
+def _compared_table(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
+    (table,) = files = [provenance.with_name(name) for name in written["files"]]
+    held, counts = Held(), written["counts"]
+    yield _hashes(provenance, files)
+    yield from _judged(table, files, COMPARED, held)
+    check = Check(provenance, "pairs are all there, and all verdicts are counted as written down", counts["pairs"])
+    if held.rows != list(range(counts["pairs"])):
+        check.find("rows", f"of {counts['pairs']:,} pairs {len(held.rows):,} are there")
+    if dict(held.checks) != counts["verdicts"]:
+        check.find("verdicts", f"{counts['verdicts']} written down, {dict(held.checks)} in the table")
+    yield check
 
 
 # Predictions of models
@@ -730,9 +838,8 @@ def _predictions(path: Path, files: Sequence[Path], schema: TableSchema, held: H
 
 def _prediction(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     logs, written = item["log_probabilities"], item["generated"]
+    yield from _reason(item["error"], UNPREDICTED, False)
     if item["error"] is not None:
-        if item["error"] not in UNPREDICTED:
-            yield "error", f"{item['error']!r} is no reason that there is"
         return
     if (logs is None) == (written is None):
         yield "answer", "has neither probabilities nor a written answer, or both"
@@ -755,6 +862,10 @@ _LAYOUTS: dict[str, tuple[TableSchema, TableSchema, TableSchema | None]] = {
     classifying.CLIP: (CLIP_ANSWERS, MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED),
     evaluating.KIND: (PREDICTIONS, EXAMPLES, None),  # nothing is refused before a model is asked
     evaluating.TEXT_KIND: (PREDICTIONS, EXAMPLES, None),
+    mining.EXTRACT: (WINDOW_JOKES, WINDOWS, JOKES_REJECTED),
+    mining.REFINE: (JOKES_REFINED, JOKES_EXTRACTED, None),
+    comparing.WRITE: (WRITTEN, REQUESTS, None),
+    comparing.JUDGE: (PAIRS_JUDGED, PAIRS, None),
 }
 
 
@@ -789,7 +900,13 @@ def _job(folder: Path) -> Iterator[Check]:
             check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
     yield check
     yield _same_source(manifest, whole, laid_out, shape)
-    rows = _memes if shape in _OF_MEMES else _predictions if shape is PREDICTIONS else _rows
+    looks = {
+        **dict.fromkeys(_OF_MEMES, _memes),
+        **dict.fromkeys(jokes.TABLES, _jokes),
+        **dict.fromkeys(judged.TABLES, _judged),
+        PREDICTIONS: _predictions,
+    }
+    rows = looks.get(shape, _rows)
     yield from rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
 
 

@@ -29,12 +29,14 @@ class Transcript:
         language: Of the speech, such as ``es``.
         segments: In order of time, each word once: captions that roll have been merged.
         origin: The file, for messages.
+        notes: What was mended or odd while it was read, a sentence each with file and line; nothing else was changed.
     """
 
     routine: str
     language: str
     segments: tuple[Segment, ...]
     origin: str
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def words(self) -> tuple[str, ...]:

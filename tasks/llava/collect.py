@@ -5,7 +5,7 @@
     tables/llava-es.parquet              delivered rows
     tables/llava-es.rejected.parquet     every other row, with its reason
     tables/llava-es.json                 delivered rows in LLaVA's own layout
-    tables/llava-es.provenance.json      job, counts, sizes and SHA-256 of the three; written last
+    tables/llava-es.provenance.json      job, counts, cost, sizes and SHA-256 of the three; written last
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ class Tables:
     counts: Counts
 
 
-def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
+def collect(manifest: Manifest, folder: Path, name: str, cost_usd: float = 0.0) -> Tables:
     """Write a job's tables from its chunks. What is there and belongs to these very chunks is left alone.
 
     Args:
         manifest: A job whose chunks are all done.
         folder: The tables' folder.
         name: Stem of the files, such as ``llava-es``.
+        cost_usd: What the job's requests have cost over all its runs.
 
     Raises:
         CountsDiffer: A row is missing or stands twice; nothing is written.
@@ -69,6 +70,7 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
         provenance = {
             **manifest.identity(),
             "counts": counts.plain(),
+            "cost_usd": cost_usd,
             "files": {path.name: each for path, each in zip(paths[:3], told, strict=True)},
             "chunks": stamp,
         }

@@ -368,7 +368,7 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
 
 
 def _dollars(amount: float) -> str:
-    return f"${amount:,.2f}"
+    return f"${amount:,.2f}" if amount == 0 or amount >= 1 else f"${amount:.4f}"
 
 
 def _utc(at: float) -> str:

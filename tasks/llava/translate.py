@@ -12,7 +12,7 @@ A turn comes from one attempt as a whole, so its style does not change half-way.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -40,8 +40,10 @@ class Engine(Protocol):
     def name(self) -> str:
         """Name and version."""
 
-    def ask(self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False) -> dict[str, Answer]:
-        """An answer, or a refusal, for every text."""
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
+        """An answer, or a refusal, for every text; ``starts`` are those with which a conversation begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,10 @@ def translate_rows(
         TransientError: A service does not answer; try the chunk again.
         PermanentError: A service does not serve us.
     """
-    values = dict.fromkeys(turn.value for row in rows for turn in row.turns)
+    values: dict[str, int] = {}  # each with the row in which it stands first
+    for row in rows:
+        for turn in row.turns:
+            values.setdefault(turn.value, row.row)
     fresh = {turn.value for row in rows if row.row in again for turn in row.turns}
     results = {value: TurnResult() for value in values}
     remembered = [(memory.name, *item) for memory in memories for item in memory.recall(list(values)).items()]
@@ -125,9 +130,14 @@ def translate_rows(
         good: dict[str, dict[str, str]] = {value: {} for value in values}
         # As the chunk's unit says, then each sentence alone; what was refused before once more, when told to.
         for attempt, is_fresh in ((0, False), (1, False), (0, True), (1, True)):
-            missing = [value for value in values if results[value].target is None and (value in fresh or not is_fresh)]
-            if attempt == 1 and unit == "sentence":  # nothing to gain where the service refuses the very sentence
-                missing = [value for value in missing if results[value].failures[-1][1] != REFUSED]
+            missing = {
+                value: row
+                for value, row in values.items()
+                if results[value].target is None
+                and (value in fresh or not is_fresh)
+                # Nothing to gain where the service refuses the very sentence.
+                and not (attempt == 1 and unit == "sentence" and results[value].failures[-1][1] == REFUSED)
+            }
             if missing:
                 ask = partial(engine.ask, job=job, attempt=attempt, fresh=is_fresh)
                 _attempt(missing, "sentence" if attempt else unit, results, good, engine.name, ask)
@@ -148,17 +158,17 @@ def translate_rows(
 
 
 def _attempt(
-    values: Sequence[str],
+    values: Mapping[str, int],
     unit: Unit,
     results: Mapping[str, TurnResult],
     good: Mapping[str, dict[str, str]],
     translator: str,
-    ask: Callable[[Iterable[str]], Mapping[str, Answer]],
+    ask: Callable[..., Mapping[str, Answer]],
 ) -> None:
     """Ask what has no good answer yet, and take the turns that pass.
 
     Args:
-        values: The turns that are open.
+        values: The turns that are open, each with its row.
         unit: How they are cut.
         results: What becomes of each turn; written.
         good: For each turn the answers that may stand; written.
@@ -169,7 +179,12 @@ def _attempt(
     asked = {value: texts(cut_value) for value, cut_value in spans.items()}
     # A turn that fails as a whole, although each answer may stand, is asked again as a whole.
     wanted = {value: [text for text in some if text not in good[value]] or some for value, some in asked.items()}
-    answers = ask(text for some in wanted.values() for text in some)
+    rows: dict[str, int] = {}
+    for value, row in values.items():
+        for text in wanted[value]:
+            rows.setdefault(text, row)
+    starts = {row: text for text, row in reversed(rows.items())}  # of each row the first text
+    answers = ask(rows, starts=frozenset(starts.values()))
     for value, cut_value in spans.items():
         given = {**good[value], **{text: answers[text].text or "" for text in wanted[value]}}
         faults: dict[str, str] = {}

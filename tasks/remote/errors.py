@@ -5,19 +5,27 @@ The kind is decided where the response is in hand, from its status code and cont
 
 from __future__ import annotations
 
+from tasks.remote.allowance import Allowance
 from tasks.storage.errors import PermanentError, TransientError
 
 
 class Throttled(TransientError):
     """The service asks for a pause (429, or 503 with Retry-After)."""
 
-    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_seconds: float | None = None, allowance: Allowance | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.allowance = allowance
 
 
 class Unreachable(TransientError):
     """No connection, a connection that broke, no answer in time, or a 5xx."""
+
+
+class NoAnswer(Unreachable):
+    """The request went out and no whole answer came back: the service may have done the work, and billed it."""
 
 
 class BadAnswer(TransientError):

@@ -21,7 +21,8 @@ FIRST_PAUSE_SECONDS = 0.25  # then doubled, with jitter: 0.25 + 0.5 + 1 + 2 + 4 
 async def send(gate: Gate, request: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
     """Send one request through the gate.
 
-    A refusal (Throttled) costs no attempt: the gate pauses everybody and opens its circuit when it has had enough.
+    A refusal (Throttled) costs no attempt: the gate pauses everybody, or this request alone where the service shows that
+    it allows more, and opens its circuit when it has had enough.
 
     Raises:
         TransientError: The last attempt's error, or CircuitOpen.
@@ -36,10 +37,12 @@ async def send(gate: Gate, request: Callable[[], Awaitable[T]], attempts: int = 
                 gate.good()
                 return answer
         except Throttled as error:
-            gate.refused(error.retry_after_seconds)
+            alone = gate.refused(error.retry_after_seconds, error.allowance)
             refusals += 1
             if refusals >= REFUSALS:
                 raise
+            if alone:
+                await asyncio.sleep(alone)
         except Misaligned:
             gate.good()
             raise

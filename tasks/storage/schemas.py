@@ -356,6 +356,150 @@ _EXTRACTED = [
 ]
 JOKES_EXTRACTED = TableSchema("jokes-extracted/1", pa.schema(_EXTRACTED))
 
+# A chunk of extracting: every window with the jokes that were found in it, in order. A window that did not fit into one
+# answer was asked in parts, `questions` in all; where a part failed, `error` and `message` stand beside the others' jokes.
+_QUOTED = pa.list_(
+    pa.struct(
+        [
+            pa.field("quote", pa.string()),
+            pa.field("start_mark", pa.string()),
+            pa.field("end_mark", pa.string()),
+            pa.field("text", pa.string()),
+        ]
+    )
+)
+WINDOW_JOKES = TableSchema(
+    "window-jokes/1",
+    pa.schema(
+        [
+            *WINDOWS.columns,
+            pa.field("jokes", _QUOTED),
+            pa.field("questions", pa.int32()),
+            pa.field("extracted_by", pa.string()),
+            pa.field("cost_usd", pa.float64()),
+            *_WHY,
+        ]
+    ),
+)
+
+# Routines that could not be read, and windows of which a part or all was not answered.
+JOKES_REJECTED = TableSchema("jokes-rejected/1", pa.schema([*_WINDOW, pa.field("cost_usd", pa.float64()), *_WHY]))
+
+
+def _step(name: str, *answer: pa.Field) -> list[pa.Field]:
+    """A step's answer, who gave it to which prompt, what it cost, and why there is none; null where nobody was asked."""
+    return [
+        *answer,
+        pa.field(f"{name}_by", pa.string()),
+        pa.field(f"{name}_prompt", pa.string()),
+        pa.field(f"{name}_usd", pa.float64()),
+        pa.field(f"{name}_error", pa.string()),
+    ]
+
+
+_NODES = pa.list_(pa.struct([pa.field("id", pa.int64()), pa.field("label", pa.string())]))
+_EDGES = pa.list_(
+    pa.struct([pa.field("source", pa.int64()), pa.field("target", pa.int64()), pa.field("label", pa.string())])
+)
+_REFINED = [
+    *_EXTRACTED,
+    *_step("levels", pa.field("nodes", _NODES), pa.field("edges", _EDGES), pa.field("levels", pa.int32())),
+    *_step("keywords", pa.field("keywords", CODES)),
+    *_step(
+        "refinement",
+        pa.field("corrected_text", pa.string()),
+        pa.field("corrected_keywords", CODES),
+        pa.field("quality", pa.string()),
+    ),
+    *_step("rewrite", pa.field("rewritten_text", pa.string())),
+]
+JOKES_REFINED = TableSchema("jokes-refined/1", pa.schema(_REFINED))  # a chunk of refining
+
+# What a user gets: every joke that was found. `keep` is the funnel's word, `reason` the stage that put the joke out; what
+# is kept has the `keyword` that it is asked for by, and `messages` as a chat model is trained on.
+_CHAT = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
+JOKES = TableSchema(
+    "jokes/1",
+    pa.schema(
+        [
+            *_REFINED,
+            pa.field("keep", pa.bool_(), nullable=False),
+            pa.field("reason", pa.string()),
+            pa.field("keyword", pa.string()),
+            pa.field("messages", _CHAT),
+            pa.field("cost_usd", pa.float64(), nullable=False),
+        ]
+    ),
+)
+
+# Jokes compared. What the contestants are asked, and what they wrote: no `text` where there is none, with its reason.
+_REQUEST = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("split_row", pa.int64(), nullable=False),
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("group", pa.string(), nullable=False),
+    pa.field("messages", _CHAT, nullable=False),
+]
+REQUESTS = TableSchema("requests/1", pa.schema(_REQUEST))
+WRITTEN = TableSchema(
+    "written/1",
+    pa.schema(
+        [
+            *_REQUEST,
+            pa.field("text", pa.string()),
+            pa.field("written_by", pa.string(), nullable=False),
+            pa.field("prompt_tokens", pa.int64(), nullable=False),
+            pa.field("completion_tokens", pa.int64(), nullable=False),
+            pa.field("cost_usd", pa.float64(), nullable=False),
+            *_WHY,
+        ]
+    ),
+)
+
+# Pairs to judge, and judged. `said_a_first` is what the judge said with A's text first and `said_b_first` with B's: in both
+# "A" is the text that stood first. `settled` says why a pair was not asked about, `error` why it could not be judged.
+_PAIR = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("split_row", pa.int64(), nullable=False),
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("group", pa.string(), nullable=False),
+    pa.field("request", pa.string(), nullable=False),
+    pa.field("text_a", pa.string()),
+    pa.field("text_b", pa.string()),
+    pa.field("error_a", pa.string()),
+    pa.field("error_b", pa.string()),
+]
+_JUDGED = [
+    *_PAIR,
+    pa.field("verdict", pa.string(), nullable=False),
+    pa.field("settled", pa.string()),
+    pa.field("said_a_first", pa.string()),
+    pa.field("said_b_first", pa.string()),
+    pa.field("reason_a_first", pa.string()),
+    pa.field("reason_b_first", pa.string()),
+    pa.field("judged_by", pa.string(), nullable=False),
+    pa.field("judge_usd", pa.float64(), nullable=False),
+    *_WHY,
+]
+PAIRS = TableSchema("pairs/1", pa.schema(_PAIR))
+PAIRS_JUDGED = TableSchema("pairs-judged/1", pa.schema(_JUDGED))
+
+# What a user gets: every pair, also those that could not be judged.
+COMPARED = TableSchema(
+    "compared/1",
+    pa.schema(
+        [
+            *_JUDGED,
+            pa.field("model_a", pa.string(), nullable=False),
+            pa.field("model_b", pa.string(), nullable=False),
+            pa.field("written_by_a", pa.string(), nullable=False),
+            pa.field("written_by_b", pa.string(), nullable=False),
+            pa.field("write_a_usd", pa.float64(), nullable=False),
+            pa.field("write_b_usd", pa.float64(), nullable=False),
+        ]
+    ),
+)
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -384,5 +528,14 @@ SCHEMAS = {
         WINDOWS,
         SEGMENTS,
         JOKES_EXTRACTED,
+        WINDOW_JOKES,
+        JOKES_REJECTED,
+        JOKES_REFINED,
+        JOKES,
+        REQUESTS,
+        WRITTEN,
+        PAIRS,
+        PAIRS_JUDGED,
+        COMPARED,
     )
 }

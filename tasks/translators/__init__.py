@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from tasks.engines.by_name import Engines
 
-_ENGINES = Engines(__name__, __path__, "translator", others={"protocol", "packing"})
+_ENGINES = Engines(__name__, __path__, "translator", others={"protocol", "packing", "prompted"})
 names, module_of = _ENGINES.names, _ENGINES.module_of

@@ -12,31 +12,43 @@ import asyncio
 import string
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tasks.remote.errors import Echoed, Misaligned, TooLarge
 from tasks.remote.gate import Gate
 from tasks.remote.journal import REFUSED, UNANSWERED, Answer, Call, Journal, keys_of
 from tasks.remote.loop import run
+from tasks.remote.once import Claims, Once
 from tasks.remote.retry import ATTEMPTS, send
 from tasks.storage.errors import TransientError
 from tasks.translators.protocol import Limits, Translator
 
 
-def packs(texts: Iterable[str], limits: Limits) -> Iterator[list[str]]:
-    """Fill requests in order, up to the limits. A text that alone exceeds them travels alone."""
+def packs(texts: Iterable[str], limits: Limits, starts: Collection[str] = ()) -> Iterator[list[str]]:
+    """Fill requests in order, up to the limits. A text that alone exceeds them travels alone.
+
+    Args:
+        texts: Distinct ones.
+        limits: Of one request.
+        starts: Those with which a conversation begins: one that does not fit whole goes into the next request, unless
+            it is larger than a request.
+    """
     pack: list[str] = []
-    chars = size = 0
+    chars = size = border = 0
     for text in texts:
         text_size = encoded_bytes(text)
-        if pack and (
+        while pack and (
             len(pack) >= limits.max_items
             or chars + len(text) + 1 > limits.max_chars
             or size + text_size + 3 > limits.max_bytes
         ):
-            yield pack
-            pack, chars, size = [], 0, 0
+            stop = len(pack) if text in starts else border or len(pack)
+            yield pack[:stop]
+            pack, border = pack[stop:], 0
+            chars = sum(len(other) + 1 for other in pack)
+            size = sum(encoded_bytes(other) + 3 for other in pack)
+        if text in starts:
+            border = len(pack)
         pack.append(text)
         chars += len(text) + 1
         size += text_size + 3
@@ -83,20 +95,17 @@ class Asker:
         self.translator = translator
         limits = translator.limits
         self._gate = Gate(translator.name, limits.at_once, limits.rate, limits.max_rate)
-        self._journal = journal
+        self._once = Once(journal)
         self._languages = (source, target)
-        self._under_way: dict[bytes, asyncio.Future[Answer]] = {}
-        self._unwritten: list[tuple[dict[bytes, Answer], list[Call], asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
-        # One thread writes, so that the loop never waits for the disk and packs never wait for each other's lock.
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="trasvase-journal")
 
     @property
     def name(self) -> str:
         """Name and version of the translator."""
         return self.translator.name
 
-    def ask(self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False) -> dict[str, Answer]:
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
         """Get an answer for every text; blocks the calling thread.
 
         Args:
@@ -104,6 +113,7 @@ class Asker:
             job: Who asks, for the list of calls.
             attempt: 0, or 1 for a second opinion: each text in a request of its own, under a key of its own.
             fresh: Ask again what the journal already knows.
+            starts: Of no matter here: these translators read each text by itself, so packs are filled to the brim.
 
         Returns:
             For each distinct text an Answer: the translation, or the code of a refusal: ``refused`` (the service will
@@ -118,41 +128,20 @@ class Asker:
     def close(self) -> None:
         """Let go of the translator and the writing thread."""
         run(self.translator.aclose())
-        self._writer.shutdown()
+        self._once.close()
 
     async def _ask(self, texts: Collection[str], job: str, attempt: int, fresh: bool) -> dict[str, Answer]:
         keys = questions(self.name, *self._languages, attempt, texts)
-        loop = asyncio.get_running_loop()
-        others = {text: self._under_way[key] for text, key in keys.items() if key in self._under_way}
-        mine = {text: key for text, key in keys.items() if text not in others}
-        futures = {key: loop.create_future() for key in mine.values()}
-        self._under_way.update(futures)
-        try:
-            # Looked up only after the claim: whoever held the claim before has put its answers into the journal.
-            known = {} if fresh else await loop.run_in_executor(self._writer, self._journal.get, list(mine.values()))
-            for key, answer in known.items():
-                futures[key].set_result(answer)
-            missing = [text for text, key in mine.items() if key not in known]
-            canary = next((text for text, key in mine.items() if key in known and known[key].text), None)
+
+        async def ask(claims: Claims) -> None:
+            mine = {text: key for text, key in keys.items() if key in claims.futures}
+            missing = [text for text, key in mine.items() if key not in claims.known]
+            canary = next((text for text, key in mine.items() if key in claims.known and claims.known[key].text), None)
             limits = self.translator.limits if attempt == 0 else Limits(max_items=1)
-            await self._ask_packs(list(packs(missing, limits)), Asking(job, mine, futures, canary))
-        finally:
-            for key, future in futures.items():
-                del self._under_way[key]
-                if not future.done():
-                    future.cancel()
-        answers = {text: futures[key].result() for text, key in mine.items()}
-        again = []
-        for text, future in others.items():
-            try:
-                answers[text] = await asyncio.shield(future)
-            except asyncio.CancelledError:
-                if not future.cancelled():
-                    raise
-                again.append(text)  # the chunk that asked for it failed; ask ourselves
-        if again:
-            answers.update(await self._ask(again, job, attempt, fresh))
-        return answers
+            await self._ask_packs(list(packs(missing, limits)), Asking(job, mine, claims.futures, canary))
+
+        answers = await self._once.answers(keys.values(), fresh, ask)
+        return {text: answers[key] for text, key in keys.items()}
 
     async def _ask_packs(self, packed: list[list[str]], asking: Asking) -> None:
         # After a failure no new request starts, but those under way are waited for: their answers are paid.
@@ -202,7 +191,7 @@ class Asker:
         else:
             answer = Answer(None, UNANSWERED)
         if answer.refusal != UNANSWERED:  # another day it may pass
-            await self._put({key: answer}, [])
+            await self._once.put({key: answer}, [])
         asking.futures[key].set_result(answer)
 
     async def _one_request(self, pack: Sequence[str], asking: Asking) -> None:
@@ -223,33 +212,8 @@ class Asker:
         finally:
             seconds = time.perf_counter() - started
             call = Call(at, asking.job, self.name, len(pack), sum(map(len, pack)), seconds, outcome)
-            await self._put(answers, [call])
+            await self._once.put(answers, [call])
         for key, answer in answers.items():
             if not asking.futures[key].done():  # a canary is answered twice
                 asking.futures[key].set_result(answer)
         asking.canary = pack[-1]
-
-    async def _put(self, answers: dict[bytes, Answer], calls: list[Call]) -> None:
-        """Into the journal, in one transaction with whatever else waits for the writer by then."""
-        written = asyncio.get_running_loop().create_future()
-        self._unwritten.append((answers, calls, written))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        await written
-
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._unwritten:
-            waiting, self._unwritten = self._unwritten, []
-            answers = {key: answer for some, _, _ in waiting for key, answer in some.items()}
-            calls = [call for _, some, _ in waiting for call in some]
-            put = loop.run_in_executor(self._writer, self._journal.put, answers, calls)
-            await asyncio.wait([put])
-            for _, _, written in waiting:
-                if written.done():  # its chunk was cancelled
-                    continue
-                if error := put.exception():
-                    written.set_exception(error)
-                else:
-                    written.set_result(None)
-        self._writing = None

@@ -2,14 +2,17 @@
 
 A translator is one file in this folder. It declares ``Options`` (a pydantic model; each field is read from the
 environment as ``TRASVASE_<NAME>_<FIELD>``) and ``open_translator(options, source, target)``. The file's name is the
-name that users type. See ``shouting.py`` for the shortest one.
+name that users type. See ``shouting.py`` for the shortest one. One that asks a chat's model (``Prompted``) declares
+``DEFAULT_MODEL`` too, and ``open_translator`` takes the model that users type after a colon.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from tasks.chat.protocol import Chat, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,34 @@ class Translator(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections, processes and models."""
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """A translator that is a prompt: ``tasks/chat`` paces, pays and journals its questions (``prompted.py``)."""
+
+    @property
+    def name(self) -> str:
+        """Service, model, version of the prompt, temperature. Enters the journal's key and the ``translator`` column."""
+
+    @property
+    def limits(self) -> Limits:
+        """How texts are packed."""
+
+    @property
+    def chat(self) -> Chat:
+        """Who is asked."""
+
+    @property
+    def model(self) -> str:
+        """What its questions cost is this model's price."""
+
+    def question(self, conversations: Sequence[Sequence[str]], attempt: int) -> Question:
+        """One question for some lines, those of a conversation together; another attempt is another question."""
+
+    def read(self, text: str, lines: int) -> list[str]:
+        """As many translations as lines were asked, in order.
+
+        Raises:
+            Misaligned: The reply cannot be laid beside what was asked.
+        """

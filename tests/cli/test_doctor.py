@@ -13,7 +13,7 @@ from tasks.cli import main
 from tasks.cli.doctor import Line, lines
 from tasks.storage.root import DataRoot
 from tests.reviews.local_argilla import LocalArgilla
-from tests.standin import GoogleStandIn
+from tests.standin import GoogleStandIn, MistralStandIn
 
 ANSWERS = {
     "/api/admin/version": version("prefect"),
@@ -56,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 def box(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     monkeypatch.delenv("ARGILLA_API_URL", raising=False)
     monkeypatch.delenv("ARGILLA_API_KEY", raising=False)
+    monkeypatch.delenv("MISTRAL_API_KEY", raising=False)
     with Box() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("PREFECT_API_URL", server.url)
@@ -103,6 +104,44 @@ def test_one_client_id_that_answers_makes_the_others_a_warning(box: Box, monkeyp
         assert found["Google gtx"].found == f"{standin.url}: Throttled"
         assert found["Google at"].found.startswith(f"{standin.url}: “Good morning.” is “")
         assert standin.stats()["requests"] == 2
+
+
+def test_mistral_without_a_key_is_fine_and_says_what_to_set(box: Box) -> None:
+    line = seen(online=False)["Mistral"]
+    assert ("ok", "no key: needed for models named mistral:…") == (line.state, line.found)
+    assert "Set it to a key of your account" in line.to_do
+
+
+def test_mistral_is_not_asked_unless_told_to(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", "secret-key")
+    found = seen()
+    assert "not asked (--online asks): its global server, MISTRAL_API_KEY set" == found["Mistral"].found
+    assert "secret-key" not in str(found)
+    assert "********** (set)" == found["MISTRAL_API_KEY"].found
+
+
+def test_mistral_s_key_model_price_and_limits_are_shown(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    with MistralStandIn(key="right", limit_minute=60, tokens_minute=50_000) as standin:
+        monkeypatch.setenv("TRASVASE_MISTRAL_URL", standin.url)
+        monkeypatch.setenv("TRASVASE_GOOGLE_URL", "http://127.0.0.1:1")
+        monkeypatch.setenv("MISTRAL_API_KEY", "wrong")
+        found = seen(online=True)
+        assert ("failed", f"{standin.url}: Denied") == (found["Mistral"].state, found["Mistral"].found)
+        assert "Check MISTRAL_API_KEY" in found["Mistral"].to_do
+
+        monkeypatch.setenv("MISTRAL_API_KEY", "right")
+        found = seen(online=True)
+        assert f"{standin.url}: recorded-mistral-small-2603 answers" in found["Mistral"].found
+        assert "mistral-small-2603 is there, 3 listed" == found["Mistral's models"].found
+        assert "per minute: 60 requests, 50,000 tokens" == found["Mistral's limits"].found
+        assert "0.15 and 0.6 USD per million tokens" in found["Mistral's price"].found
+        assert ("warning", True) == (
+            found["Mistral's price"].state,
+            "TRASVASE_PRICES" in found["Mistral's price"].to_do,
+        )
+
+        standin.switch(retired="mistral-small-2603")
+        assert "has retired it" in seen(online=True)["Mistral"].to_do
 
 
 def test_a_server_of_another_version_is_a_warning(box: Box) -> None:

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from tasks.chat.prices import read_prices
 from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.storage.schemas import LLAVA, LLAVA_REJECTED, TRANSLATIONS
 from tasks.storage.tables import read_table
 from tests.flows.local_prefect import LocalPrefect
-from tests.standin import GoogleStandIn
+from tests.standin import GoogleStandIn, MistralStandIn
 
 DEPLOYMENT = "translate-llava/spanish"
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "llava_sample.json"
@@ -33,8 +35,17 @@ def standin() -> Iterator[GoogleStandIn]:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, standin: GoogleStandIn) -> Iterator[LocalPrefect]:
+def mistral() -> Iterator[MistralStandIn]:
+    with MistralStandIn() as standin:
+        yield standin
+
+
+@pytest.fixture(scope="module")
+def local(
+    tmp_path_factory: pytest.TempPathFactory, standin: GoogleStandIn, mistral: MistralStandIn
+) -> Iterator[LocalPrefect]:
     settings = {
+        "TRASVASE_MISTRAL_URL": mistral.url,
         "TRASVASE_GOOGLE_URL": standin.url,
         "TRASVASE_GOOGLE_RATE": "500",
         "TRASVASE_GOOGLE_MAX_RATE": "500",
@@ -206,3 +217,28 @@ def test_named_chunks_and_force(local: LocalPrefect, standin: GoogleStandIn, tmp
     assert ["chunk-00001.parquet"] == [name for name in after if after[name] != before[name]]
     assert [None] * 4 == read_table(manifest.path(manifest.chunks()[1]), TRANSLATIONS)["error"].to_pylist()
     shutil.rmtree(manifest.folder)
+
+
+def test_a_run_with_mistral_pauses_at_its_budget_and_goes_on_when_it_is_resumed_with_more(
+    local: LocalPrefect, mistral: MistralStandIn, tmp_path: Path
+) -> None:
+    source, asked = _source(tmp_path, "paid", 30), {"chunk_size": 3, "translator": "mistral:mistral-small-2603"}
+    run = local.run(DEPLOYMENT, source=str(source), name="paid", budget_usd=0.003, **asked)
+    local.wait(run, "PAUSED")
+    assert any("The budget is reached" in line for line in local.logs(run))
+    some = mistral.stats()["distinct"]
+    _until(lambda: not any(process.environ().get("PREFECT__FLOW_RUN_ID") == run for process in local.ours()))
+
+    more = {"run_input": {"budget_usd": 1.0}}
+    url = f"{local.address}/api/flow_runs/{run}/resume"
+    httpx.post(url, json=more, trust_env=False, timeout=30).raise_for_status()
+    local.wait(run, "COMPLETED", seconds=120)
+
+    _check_table(local, "paid", 30)
+    stats = mistral.stats()
+    assert 0 < some < stats["distinct"]
+    assert 0 == stats["paid_again"]
+    told = json.loads((local.folder.parent / "tables" / "paid-es.provenance.json").read_text())
+    price = read_prices().of("mistral-small-2603")
+    assert pytest.approx(price.cost(stats["prompt_tokens"], stats["completion_tokens"])) == told["cost_usd"]
+    assert "budget_usd" not in told["parameters"], "a higher one is the same job"

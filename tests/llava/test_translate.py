@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.lexicon import Lexicon
@@ -40,8 +40,12 @@ class Engine:
         self._answer = answer
         self._journal: dict[tuple[str, int], Answer] = {}
         self.asked: list[tuple[str, int]] = []
+        self.starts: set[str] = set()
 
-    def ask(self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False) -> dict[str, Answer]:
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
+        self.starts = set(starts)
         answers = {}
         for text in dict.fromkeys(texts):
             key = (text, attempt)
@@ -95,6 +99,16 @@ def test_equal_turns_are_translated_once() -> None:
     translate_rows(rows, [engine], job="j", languages=("en", "es"))
 
     assert 5 == len(engine.asked)
+
+
+def test_the_engine_is_told_with_which_new_text_each_conversation_begins() -> None:
+    engine = Engine("one/1")
+    rows = [_row("Is it red?", "Yes.", row=7), _row("Is it red?", "It is blue.", row=8), _row("Yes.", row=9)]
+
+    translate_rows(rows, [engine], job="j", languages=("en", "es"))
+
+    assert ["Is it red?", "Yes.", "It is blue."] == [text for text, _ in engine.asked]
+    assert {"Is it red?", "It is blue."} == engine.starts
 
 
 def test_a_turn_without_text_is_kept() -> None:

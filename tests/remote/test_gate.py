@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from tasks.remote.allowance import Allowance
 from tasks.remote.errors import CircuitOpen
-from tasks.remote.gate import CIRCUIT_SECONDS, FALL, Gate
+from tasks.remote.gate import CIRCUIT_SECONDS, FALL, SHARE, Gate
 
 
 class Clock:
@@ -178,3 +179,120 @@ def test_no_more_requests_are_under_way_than_allowed() -> None:
     asyncio.run(all_of_them())
 
     assert most == 3
+
+
+ROOM = Allowance(requests_per_minute=1_200, requests_left=900)
+
+
+def test_a_rate_that_the_service_names_is_kept_from_the_first_answer_on(clock: Clock) -> None:
+    gate = Gate("service", at_once=8, clock=clock, first=3)
+
+    async def some() -> None:
+        for _ in range(101):
+            await _enter(gate)
+            gate.learn(ROOM)
+
+    asyncio.run(some())
+
+    assert pytest.approx(20 * SHARE) == gate.rate
+    assert pytest.approx(100 + 99 / (20 * SHARE)) == clock.now
+
+
+def test_a_named_rate_never_exceeds_the_one_that_was_set(clock: Clock) -> None:
+    gate = Gate("service", at_once=8, rate=5, max_rate=6, clock=clock)
+    gate.learn(ROOM)
+
+    assert (5, 6) == (gate.rate, gate.max_rate)
+    gate.learn(Allowance(requests_per_minute=60))
+    assert gate.rate == pytest.approx(SHARE)
+
+
+def test_a_named_rate_of_nothing_is_not_learnt(clock: Clock) -> None:
+    gate = Gate("service", at_once=8, clock=clock)
+    gate.learn(Allowance(requests_per_minute=0, tokens_per_minute=0))
+
+    assert gate.rate is None
+
+
+def test_tokens_per_minute_slow_large_requests_down(clock: Clock) -> None:
+    gate = Gate("service", at_once=8, clock=clock)
+
+    async def some() -> None:
+        for _ in range(11):
+            await _enter(gate)
+            gate.learn(Allowance(tokens_per_minute=60_000), tokens=2_000)
+
+    asyncio.run(some())
+
+    assert pytest.approx(100 + 9 * 2 / SHARE) == clock.now
+
+
+def test_a_single_refusal_while_there_is_room_is_its_own_requests_matter(clock: Clock) -> None:
+    gate = Gate("service", at_once=8, clock=clock)
+    for _ in range(20):
+        gate.good()
+
+    alone = gate.refused(1, ROOM)
+    asyncio.run(_enter(gate))
+
+    assert 1 == alone
+    assert clock.now < 100.1
+    assert pytest.approx(20 * SHARE, rel=0.01) == gate.rate
+
+
+@pytest.mark.parametrize(
+    "allowance", [None, Allowance(requests_per_minute=1_200, requests_left=0), Allowance(requests_per_minute=1_200)]
+)
+def test_a_refusal_without_room_is_everybodys(clock: Clock, allowance: Allowance | None) -> None:
+    gate = Gate("service", at_once=8, rate=10, max_rate=10, clock=clock)
+    for _ in range(20):
+        gate.good()
+
+    assert 0 == gate.refused(3, allowance)
+    asyncio.run(_enter(gate))
+    assert clock.now == pytest.approx(103)
+
+
+def test_many_refusals_are_everybodys_whatever_the_service_shows(clock: Clock) -> None:
+    gate = Gate("service", at_once=8, rate=10, max_rate=10, clock=clock)
+    for _ in range(24):
+        gate.good()
+
+    alone = [gate.refused(1, ROOM) for _ in range(12)]
+
+    assert [1.0] * 8 == alone[:8]
+    assert 0 == alone[-1]
+    assert gate.rate == pytest.approx(10 * FALL)
+
+
+def test_a_very_long_retry_after_is_everybodys_even_while_there_is_room(clock: Clock) -> None:
+    gate = Gate("service", at_once=8, rate=10, max_rate=10, clock=clock)
+    gate.refused(3_600, ROOM)
+
+    with pytest.raises(CircuitOpen):
+        asyncio.run(_enter(gate))
+
+
+def test_few_go_out_until_the_first_answer_is_in() -> None:
+    gate = Gate("service", at_once=8, first=2)
+    under_way: list[int] = []
+    answers = asyncio.Event()
+
+    async def one(number: int) -> None:
+        async with gate:
+            under_way.append(number)
+            if number > 0:  # the first one fails
+                await answers.wait()
+                gate.good()
+
+    async def all_of_them() -> None:
+        tasks = [asyncio.create_task(one(number)) for number in range(8)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [0, 1, 2] == under_way
+        answers.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(all_of_them())
+
+    assert list(range(8)) == sorted(under_way)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.remote.journal import Answer, Call, Journal, key_of
+from tasks.remote.journal import Answer, Call, Hold, Journal, key_of
 from tasks.storage.errors import NotWritable, TornFile
 
 
@@ -46,6 +46,42 @@ def test_calls_are_kept_by_job(tmp_path: Path) -> None:
 
     assert [mine] == journal.calls("mine")
     assert [other, mine] == journal.calls()
+
+
+def test_a_hold_is_settled_by_its_call(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "answers.sqlite")
+    one, two = journal.put({}, (), [Hold("mine", "mistral", 0.5, ("mine",)), Hold("mine", "mistral", 0.25, ("mine",))])
+    assert (0.0, 0.75) == journal.spent(["mine"])
+
+    journal.put({}, [Call(1.0, "mine", "mistral", 1, 10, 0.1, "answered", 0.125, one)])
+    assert (0.125, 0.25) == journal.spent(["mine"])
+    assert 0.375 == journal.spent(["mine"]).usd
+
+    assert two is not None
+    journal.release([two])
+    assert (0.125, 0.0) == journal.spent(["mine"])
+
+
+def test_what_does_not_fit_under_its_cap_is_not_held(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "answers.sqlite")
+    journal.put(
+        {}, [Call(1.0, "other", "mistral", 1, 10, 0.1, "answered", 0.5), Call(1.0, "else", "m", 1, 1, 1, "x", 9)]
+    )
+
+    def hold(usd: float) -> Hold:
+        return Hold("mine", "mistral", usd, ("mine", "other"), 1.0)
+
+    ids = journal.put({}, (), [hold(0.25), hold(0.5), hold(0.25), hold(0.01)])
+
+    assert [False, True, False, True] == [held is None for held in ids]
+    assert (0.5, 0.5) == journal.spent(["mine", "other"])
+
+
+def test_what_another_process_spends_is_seen(tmp_path: Path) -> None:
+    here, there = Journal(tmp_path / "answers.sqlite"), Journal(tmp_path / "answers.sqlite")
+    for number in range(3):
+        there.put({}, [Call(1.0, "mine", "mistral", 1, 10, 0.1, "answered", 0.25)])
+        assert (0.25 * (number + 1), 0.0) == here.spent(["mine"])
 
 
 def test_an_answer_survives_kill_9_right_after_it_was_stored(tmp_path: Path) -> None:

@@ -6,49 +6,24 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 
-class GoogleStandIn:
-    """Google's ``translate_a`` on 127.0.0.1, in a process of its own: the client can be measured apart.
-
-    ::
-
-        with GoogleStandIn(latency_ms=150, p429=0.02) as standin:
-            ask(standin.url)
-            standin.switch(p429=0)
-            assert standin.stats()["paid_again"] == 0
+class StandIn:
+    """A stand-in on 127.0.0.1, in a process of its own: the client can be measured apart.
 
     Args:
-        pairs: JSONL files with ``en`` and ``es``; None takes the committed ones.
-        parquet: Recorded rows to load besides; None with ``rows`` takes the shared ones.
-        rows: How many of them.
-        spread: Take them from all over the file, not from its start.
-        light: Keep no pairs: everything is made up word by word.
-        port: 0 takes a free one.
-        **switches: See ``tests.standin.google.Switches``; None empties a switch.
+        module: Of its server, such as ``tests.standin.google``.
+        arguments: For it.
+        switches: See ``Switches`` of that module; None empties a switch.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[Path] | None = None,
-        *,
-        parquet: Path | None = None,
-        rows: int = 0,
-        spread: bool = False,
-        light: bool = False,
-        port: int = 0,
-        **switches: float | str | None,
-    ) -> None:
-        given = {"--port": port, "--rows": rows, **({"--parquet": parquet} if parquet else {})}
-        self.command = [sys.executable, "-m", "tests.standin.google", "--with-parent"]
-        self.command += [str(part) for pair in given.items() for part in pair]
-        self.command += ["--pairs", *map(str, pairs)] if pairs is not None else []
-        self.command += [flag for flag, wanted in (("--spread", spread), ("--light", light)) if wanted]
+    def __init__(self, module: str, arguments: Sequence[str], switches: Mapping[str, float | str | None]) -> None:
+        self.command = [sys.executable, "-m", module, "--with-parent", *arguments]
         self.command += [f"--set={name}={_text(value)}" for name, value in switches.items()]
         self.port = 0
 
@@ -95,7 +70,7 @@ class GoogleStandIn:
             self._process.wait()
         self._process.stdout.close()
 
-    def __enter__(self) -> GoogleStandIn:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -143,6 +118,72 @@ class GoogleStandIn:
         if response.status != 200:
             raise ValueError(body.decode())
         return json.loads(body)
+
+
+class GoogleStandIn(StandIn):
+    """Google's ``translate_a``.
+
+    ::
+
+        with GoogleStandIn(latency_ms=150, p429=0.02) as standin:
+            ask(standin.url)
+            standin.switch(p429=0)
+            assert standin.stats()["paid_again"] == 0
+
+    Args:
+        pairs: JSONL files with ``en`` and ``es``; None takes the committed ones.
+        parquet: Recorded rows to load besides; None with ``rows`` takes the shared ones.
+        rows: How many of them.
+        spread: Take them from all over the file, not from its start.
+        light: Keep no pairs: everything is made up word by word.
+        port: 0 takes a free one.
+        **switches: See ``tests.standin.google.Switches``; None empties a switch.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Path] | None = None,
+        *,
+        parquet: Path | None = None,
+        rows: int = 0,
+        spread: bool = False,
+        light: bool = False,
+        port: int = 0,
+        **switches: float | str | None,
+    ) -> None:
+        given = {"--port": port, "--rows": rows, **({"--parquet": parquet} if parquet else {})}
+        arguments = [str(part) for pair in given.items() for part in pair]
+        arguments += ["--pairs", *map(str, pairs)] if pairs is not None else []
+        arguments += [flag for flag, wanted in (("--spread", spread), ("--light", light)) if wanted]
+        super().__init__("tests.standin.google", arguments, switches)
+
+
+class MistralStandIn(StandIn):
+    """Mistral's ``/v1``: models and chat.
+
+    Args:
+        jokes: A Parquet file of recorded jokes to answer with, see ``tests.standin.mistral``; None makes all up.
+        port: 0 takes a free one.
+        **switches: See ``tests.standin.mistral.Switches``; None empties a switch.
+    """
+
+    def __init__(self, *, jokes: Path | None = None, port: int = 0, **switches: float | str | None) -> None:
+        arguments = ["--port", str(port), *(["--jokes", str(jokes)] if jokes else [])]
+        super().__init__("tests.standin.mistral", arguments, switches)
+
+
+class MistralBatchStandIn(StandIn):
+    """Mistral's ``/v1``: models, chat, files and batches.
+
+    Args:
+        jokes: A Parquet file of recorded jokes to answer with, see ``tests.standin.mistral``; None makes all up.
+        port: 0 takes a free one.
+        **switches: See ``tests.standin.mistral_batch.BatchSwitches``; None empties a switch.
+    """
+
+    def __init__(self, *, jokes: Path | None = None, port: int = 0, **switches: float | str | None) -> None:
+        arguments = ["--port", str(port), *(["--jokes", str(jokes)] if jokes else [])]
+        super().__init__("tests.standin.mistral_batch", arguments, switches)
 
 
 def _text(value: float | str | None) -> str:

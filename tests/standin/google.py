@@ -17,26 +17,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
-import os
-import socket
-import struct
-import threading
 import time
-from binascii import a2b_qp
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import asdict, dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import uvicorn
 from orjson import dumps
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.standin.recorded import (
     OWN_PAIRS,
@@ -47,27 +38,37 @@ from tests.standin.recorded import (
     turns_from_jsonl,
     turns_from_parquet,
 )
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Chance = Callable[[str], float]
+from tests.standin.server import (
+    HTML,
+    PLAIN,
+    Chance,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    Server,
+    Settable,
+    add_options,
+    drawn,
+    finish,
+    read_body,
+    read_fields,
+    reply,
+    run,
+    set_switches,
+)
 
 SINGLE, MULTI = "/translate_a/single", "/translate_a/t"
-HEADER = ("x-recording", "trasvase stand-in")
-JSON, HTML, PLAIN = b"application/json; charset=UTF-8", b"text/html; charset=UTF-8", b"text/plain"
 SORRY = (
     '<!DOCTYPE html><html lang="en"><head><title>Sorry...</title></head><body><h1>We are sorry...</h1>'
     "<p>... but your computer or network may be sending automated queries.</p><!-- trasvase stand-in -->"
     '<form id="captcha-form" action="index" method="post"></form></body></html>'
 )
-HANG_SECONDS = 120.0
-# Texts and log lines kept for tests; counting goes on beyond, by hash.
-KEEP_TEXTS, KEEP_LOG = 20_000, 20_000
+KEEP_TEXTS = 20_000  # kept for tests; counting goes on beyond, by hash
 
 
 @dataclass
-class Switches:
+class Switches(Settable):
     """What can be set. A fault ``p…`` is drawn per request from seed, text and the text's attempt number.
 
     Args:
@@ -128,18 +129,9 @@ class Switches:
         Raises:
             ValueError: No such switch, or a value it cannot take.
         """
-        if name not in asdict(self):
-            raise ValueError(f"no switch named {name!r}; there are {', '.join(asdict(self))}")
-        kind = type(getattr(self, name))
-        try:
-            new = kind(value)
-        except ValueError:
-            raise ValueError(f"{name}={value!r} is not {kind.__name__}") from None
-        if name.startswith("p") and not 0 <= new <= 1:
-            raise ValueError(f"{name}={value} is not between 0 and 1")
-        if name == "garbage_kind" and new not in ("empty", "echo", "control"):
+        if name == "garbage_kind" and value not in ("empty", "echo", "control"):
             raise ValueError(f"garbage_kind={value!r} is not empty, echo or control")
-        setattr(self, name, new)
+        super().set(name, value)
 
 
 @dataclass
@@ -194,92 +186,41 @@ class Question:
         return self.fields.get(name, [otherwise])[0]
 
 
-@dataclass(slots=True)
-class Reply:
-    """What goes back, and how it ends.
-
-    Args:
-        ending: ``whole``, ``cut`` (half the JSON), ``short`` (closed early), ``reset`` (by RST) or ``hang``.
-        good: True where the question was answered.
-    """
-
-    status: int
-    body: bytes
-    kind: bytes = JSON
-    fault: str = ""
-    ending: str = "whole"
-    retry_after: str = ""
-    good: bool = False
-
-
-class StandIn:
-    """The ASGI application: state in memory, one process, one event loop."""
+class StandIn(Server[Switches]):
+    """Google's two endpoints."""
 
     def __init__(self, recorded: Recorded, switches: Switches, load_seconds: float = 0.0) -> None:
         self.recorded = recorded
-        self.first = switches
         self.load_seconds = load_seconds
-        self.reset()
+        super().__init__(switches)
 
     def reset(self) -> None:
-        """Forget everything asked, and set the switches as they were at the start."""
-        self.switches = replace(self.first)
+        super().reset()
         self.counts = Counts()
-        self.attempts: Counter[bytes] = Counter()
         self.answered: dict[int, int] = {}  # hash of a line -> times answered well; 0 while only asked
         self.texts: dict[int, str] = {}
-        self.log: deque[dict[str, Any]] = deque(maxlen=KEEP_LOG)
         self.refusing = 0
-        self.tokens, self.filled = float("inf"), time.monotonic()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path in (SINGLE, MULTI):
             await self.translate(scope, receive, send)
-        elif path.startswith("/__"):
-            await self.control(scope, send)
         elif path == "/":
             await reply(send, Reply(200, b"<!DOCTYPE html><title>trasvase stand-in</title>", HTML))
         else:
             self.counts.not_found += 1
             await reply(send, Reply(404, b"<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>", HTML))
 
-    async def control(self, scope: Scope, send: Send) -> None:
-        """Answer what is not Google's: switches and counts."""
-        name, body = scope["path"], b""
-        if scope["method"] == "POST" and name == "/__ctl":
-            switches = replace(self.switches)
-            try:
-                for key, values in read_fields(scope["query_string"]).items():
-                    switches.set(key, values[0])
-            except ValueError as error:
-                await reply(send, Reply(400, str(error).encode(), PLAIN))
-                return
-            self.switches = switches
-            body = dumps(asdict(self.switches))
-        elif scope["method"] == "POST" and name == "/__reset":
-            self.reset()
-            body = b"{}"
-        elif name == "/__stats":
-            body = dumps(self.stats())
-        elif name == "/__asked":
-            body = dumps([[text, self.answered[key]] for key, text in self.texts.items()])
-        elif name == "/__log":
-            body = dumps(list(self.log))
-        await reply(send, Reply(200, body) if body else Reply(404, b"", PLAIN))
-
     def stats(self) -> dict[str, Any]:
-        """Counts, and what this process costs."""
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         return {
             **vars(self.counts),
             "distinct": len(self.answered),
             "pairs": len(self.recorded),
             "load_seconds": round(self.load_seconds, 3),
-            "cpu_seconds": time.process_time(),
-            "memory_mb": round(resident / 2**20, 1),
-            "recording": HEADER[1],
         }
+
+    def asked(self) -> list[tuple[str, int]]:
+        return [(text, self.answered[key]) for key, text in self.texts.items()]
 
     async def translate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one of Google's two endpoints, with whatever fault is due."""
@@ -294,10 +235,10 @@ class StandIn:
         counts.max_in_flight = max(counts.max_in_flight, counts.in_flight)
         try:
             keys = self.note(question.texts)
-            chance: Chance = partial(self.chance, salt=b"")
+            chance: Chance = partial(drawn, salt=b"")
             answer = self.refuse(question, client, chars, began)
             if answer is None:
-                chance = self.draw(question.texts)
+                chance = self.draw("\n".join(question.texts), self.switches.seed)
                 answer = self.fault(chance)
             if self.switches.latency_ms:
                 jitter = self.switches.jitter_ms and self.switches.jitter_ms * (2 * chance("jitter") - 1)
@@ -344,15 +285,6 @@ class StandIn:
                         self.texts[key] = line
         return keys
 
-    def draw(self, texts: list[str]) -> Chance:
-        """One more attempt at these texts: a number in [0, 1) for each name, the same for all clients."""
-        digest = blake2b("\n".join(texts).encode(), digest_size=16).digest()
-        self.attempts[digest] += 1
-        return partial(self.chance, salt=b"%d %d " % (self.switches.seed, self.attempts[digest]) + digest)
-
-    def chance(self, name: str, salt: bytes) -> float:
-        return int.from_bytes(blake2b(salt + name.encode(), digest_size=8).digest()) / 2**64
-
     def refuse(self, question: Question, client: str, chars: int, now: float) -> Reply | None:
         """What is refused whatever the draw: too long, blocked, too fast, in a burst, never liked."""
         switches = self.switches
@@ -367,11 +299,8 @@ class StandIn:
             return self.page(429, "blocked")
         if switches.rps:
             holds = switches.rps_burst or max(switches.rps, 1.0)
-            self.tokens = min(self.tokens + (now - self.filled) * switches.rps, holds)
-            self.filled = now
-            if self.tokens < 1:
+            if not self.bucket.take(switches.rps, holds, now):
                 return self.page(429, "rps")
-            self.tokens -= 1
         if self.refusing:
             self.refusing -= 1
             return Reply(429, b"Too Many Requests", PLAIN, "burst", retry_after=switches.retry_after)
@@ -501,105 +430,28 @@ def multi_answer(question: Question, segments: list[Segment]) -> Any:
     return [segment.trans for segment in segments]
 
 
-def read_fields(raw: bytes) -> dict[str, list[str]]:
-    """Read a query or a form, like ``urllib.parse.parse_qs``."""
-    out: dict[str, list[str]] = {}
-    for part in raw.split(b"&") if raw else ():
-        name, _, value = (decoded(piece) for piece in part.partition(b"="))
-        out.setdefault(name, []).append(value)
-    return out
-
-
-def decoded(piece: bytes) -> str:
-    # Percent-encoding is quoted-printable with another sign, which C decodes: 10 times as fast.
-    quoted = piece.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"=")
-    return a2b_qp(quoted).decode(errors="replace")
-
-
 async def read_question(scope: Scope, receive: Receive) -> Question:
     query = scope["query_string"]
     found = read_fields(query)
     if scope["method"] == "POST":
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        found |= read_fields(body)
+        found |= read_fields(await read_body(receive))
     wire = "single" if scope["path"] == SINGLE else "multi"
     return Question(wire, scope["method"], len(scope["raw_path"]) + 1 + len(query), found)
-
-
-async def reply(send: Send, answer: Reply) -> None:
-    """Send an answer whole, or the first half of it."""
-    whole = answer.ending in ("whole", "cut")
-    body = answer.body if whole else answer.body[: len(answer.body) // 2]
-    headers = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body))]
-    if answer.retry_after:
-        headers.append((b"retry-after", answer.retry_after.encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": not whole})
-
-
-async def finish(scope: Scope, receive: Receive, send: Send, answer: Reply) -> None:
-    """Send an answer, or break off as the fault wants it."""
-    transport: asyncio.Transport = scope["standin.transport"]
-    if answer.ending == "hang":
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(until_gone(receive), HANG_SECONDS)
-    else:
-        await reply(send, answer)
-    if answer.ending in ("whole", "cut"):
-        return
-    if answer.ending == "short":
-        transport.close()
-    elif not transport.is_closing():
-        # Lingering for no time at all makes the close an RST.
-        linger = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
-    await until_gone(receive)
-
-
-async def until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-class Protocol(HttpToolsProtocol):
-    """Lets the application reach the connection, to break it."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        cast(dict[str, Any], self.scope)["standin.transport"] = self.transport
-
-
-def leave_with_parent() -> None:
-    """End when the parent does, however it died: its end of our standard input closes."""
-    while os.read(0, 1):
-        pass
-    os._exit(0)
 
 
 def main() -> None:
     """Load the pairs, print ``{"port": N}``, and answer until terminated."""
     parser = argparse.ArgumentParser(description="A stand-in for Google Translate on 127.0.0.1.")
+    add_options(parser)
     add = parser.add_argument
-    add("--port", type=int, default=0, help="0 takes a free one")
     add("--pairs", type=Path, nargs="*", default=[OWN_PAIRS], help="JSONL with en and es")
     add("--parquet", type=Path, help=f"recorded rows; with --rows alone {REAL_ROWS}")
     add("--rows", type=int, default=0, help="rows of it to load; 0 with --parquet loads all")
     add("--spread", action="store_true", help="take them from all over the file, not from its start")
     add("--light", action="store_true", help="keep no pairs: everything is made up word by word")
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="a switch, see Switches")
-    add("--with-parent", action="store_true", help="end when standard input closes")
     options = parser.parse_args()
     switches = Switches()
-    for text in options.set:
-        try:
-            switches.set(*text.split("=", 1))
-        except (TypeError, ValueError) as error:
-            parser.error(f"--set {text}: {error}")
+    set_switches(parser, switches, options.set)
     began = time.process_time()
     turns = [turns_from_jsonl(path) for path in options.pairs]
     if options.parquet or options.rows:
@@ -607,28 +459,7 @@ def main() -> None:
     recorded = load(chain.from_iterable(turns), options.light)
     gc.collect()
     gc.freeze()
-    app = StandIn(recorded, switches, time.process_time() - began)
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        headers=[HEADER],
-        timeout_keep_alive=600,  # as long as a client may think between two chunks
-        timeout_graceful_shutdown=1,
-    )
-    with socket.create_server(("127.0.0.1", options.port), backlog=1024) as listening:
-        # asyncio sets it only where the protocol is named; without it every body waits 40 ms for an ACK.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        print(dumps({"port": listening.getsockname()[1]}).decode(), flush=True)
-        if options.with_parent:
-            threading.Thread(target=leave_with_parent, daemon=True).start()
-        uvicorn.Server(config).run(sockets=[listening])
+    run(StandIn(recorded, switches, time.process_time() - began), options.port, options.with_parent)
 
 
 if __name__ == "__main__":

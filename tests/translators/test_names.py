@@ -9,15 +9,18 @@ from tasks.translators import module_of, names
 
 
 def test_every_file_is_a_translator_with_options() -> None:
-    assert ["apertium", "google", "neural", "shouting"] == names()
+    assert ["apertium", "google", "mistral", "neural", "shouting"] == names()
     for name in names():
         module = module_of(name)
         assert callable(module.open_translator)
         assert all(field.description for field in module.Options.model_fields.values())
 
 
-@pytest.mark.parametrize("name", ["gogle", "protocol", "packing", "", "../google"])
+@pytest.mark.parametrize("name", ["gogle", "protocol", "packing", "prompted", "", "../google"])
 def test_an_unknown_translator_is_named_with_those_that_there_are(name: str) -> None:
     with pytest.raises(PermanentError) as error:
         module_of(name)
-    assert str(error.value) == f"There is no translator {name!r}. Choose from: apertium, google, neural, shouting."
+    assert (
+        str(error.value)
+        == f"There is no translator {name!r}. Choose from: apertium, google, mistral, neural, shouting."
+    )

@@ -53,10 +53,10 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "answers.sqlite")
 
 
-def _ask(engine: Engine, journal: Journal, texts: Sequence[str], **how: bool) -> dict[str, Answer]:
+def _ask(engine: Engine, journal: Journal, texts: Sequence[str], fresh: bool = False) -> dict[str, Answer]:
     asker = Asker(engine, journal, "en", "es")
     try:
-        return asker.ask(texts, job="job", **how)
+        return asker.ask(texts, job="job", fresh=fresh)
     finally:
         asker.close()
 
@@ -72,6 +72,18 @@ def test_packs_keep_every_limit_and_every_text() -> None:
         assert len(pack) <= 7
         assert len("\n".join(pack)) <= 900
         assert len(quote_plus("\n".join(pack))) <= 1_500
+
+
+def test_a_conversation_that_does_not_fit_whole_goes_into_the_next_pack() -> None:
+    texts = ["a1", "a2", "b1", "b2", "b3", "c1", "d1", "d2", "d3", "d4", "d5", "e1"]
+    starts = {text for text in texts if text.endswith("1")}
+
+    assert [
+        ["a1", "a2"],
+        ["b1", "b2", "b3", "c1"],
+        ["d1", "d2", "d3", "d4"],  # larger than a pack
+        ["d5", "e1"],
+    ] == list(packs(texts, Limits(max_items=4), starts))
 
 
 def test_equal_texts_are_asked_once(journal: Journal) -> None:

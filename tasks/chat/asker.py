@@ -1,0 +1,271 @@
+"""Questions asked one by one, through the journal.
+
+Equal questions are asked once, whichever chunk asks. What the journal knows is not asked at all. Before a call its
+highest cost is written down and held against the cap; after it, the call, its true cost and the answer are on the disk
+before the answer is handed out::
+
+    question  ->  journal: not known  ->  hold 0.0031 USD  ->  chat  ->  valid for Question.answer?
+              ->  one transaction: answer + call 0.0009 USD - hold   ->  Reply
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from tasks.chat.prices import Prices
+from tasks.chat.protocol import (
+    REFUSED,
+    UNANSWERED,
+    UNREADABLE,
+    Account,
+    BudgetReached,
+    Chat,
+    Question,
+    Reply,
+)
+from tasks.chat.replies import judge, key_of_question, to_answer, to_reply
+from tasks.remote.allowance import Allowance
+from tasks.remote.errors import BadAnswer, NoAnswer, TooLarge
+from tasks.remote.gate import Gate
+from tasks.remote.journal import Answer, Call, Hold, Journal
+from tasks.remote.loop import run
+from tasks.remote.once import Claims, Once
+from tasks.remote.retry import send
+from tasks.storage.errors import PermanentError, TransientError
+
+PING = "ping"  # outcome of a call that only asks whether the service is there
+FIRST = 3  # calls under way until the first answer has said what the service allows
+READINGS = 3  # of one question, while its answers are not the JSON that was asked for; each is paid
+
+
+@dataclass(slots=True)
+class Asking:
+    """What one call of ``Asker.ask`` has claimed, and the first error that ends it."""
+
+    account: Account
+    futures: dict[bytes, asyncio.Future[Answer]]
+    failure: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to be made.
+
+    Args:
+        question: With the seed of this attempt.
+        asking: What it is for.
+        paid: For the question so far.
+        key: Of the question as it was asked; None for a ping, whose answer nobody keeps.
+        last: Whether this is the last reading: then what cannot be read is the reply.
+    """
+
+    question: Question
+    asking: Asking
+    paid: Reply
+    key: bytes | None = None
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one call brought."""
+
+    reply: Reply
+    answers: dict[bytes, Answer]
+    call: Call
+
+
+class Ended(PermanentError):
+    """Another question of the same chunk has failed; its error is the one that is told."""
+
+
+class Asker:
+    """Asks one chat for all chunks of the process; an ``Engine``.
+
+    Args:
+        chat: The service.
+        journal: Where answers are kept.
+        prices: What its models cost.
+    """
+
+    def __init__(self, chat: Chat, journal: Journal, prices: Prices) -> None:
+        self.chat = chat
+        limits = chat.limits
+        self._gate = Gate(
+            chat.name,
+            limits.at_once,
+            limits.rate,
+            limits.max_rate,
+            first=FIRST,
+            tokens_per_minute=limits.tokens_per_minute,
+        )
+        self._journal = journal
+        self._prices = prices
+        self._once = Once(journal)
+        self._serves: set[str] = set()  # models that have answered anything
+        self._pings: dict[str, asyncio.Future[Reply]] = {}
+        self._held = 0
+        self._settled = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """The chat's name."""
+        return self.chat.name
+
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+        """Get a reply to every question; see ``Engine.ask``."""
+        return run(self._ask(questions, account, fresh))
+
+    def close(self) -> None:
+        """Let go of the chat and the writing thread."""
+        run(self.chat.aclose())
+        self._once.close()
+
+    async def _ask(self, questions: Sequence[Question], account: Account, fresh: bool) -> list[Reply]:
+        keys = [key_of_question(self.name, question) for question in questions]
+        asked = dict(zip(keys, questions, strict=True))
+
+        async def ask(claims: Claims) -> None:
+            missing = claims.missing
+            for model in {asked[key].model for key in missing}:
+                self._prices.of(model)  # unknown: better now than after some were paid
+            asking = Asking(account, claims.futures)
+            # After a failure no new call starts, but those under way are waited for: their answers are paid.
+            results = await asyncio.gather(
+                *(self._ask_one(key, asked[key], asking) for key in missing), return_exceptions=True
+            )
+            for error in results:
+                if isinstance(error, BaseException):
+                    raise asking.failure or error
+
+        answers = await self._once.answers(keys, fresh, ask)
+        return [to_reply(answers[key]) for key in keys]
+
+    async def _ask_one(self, key: bytes, question: Question, asking: Asking) -> None:
+        try:
+            reply = await self._reply(key, question, asking)
+        except BaseException as error:
+            asking.failure = asking.failure or error
+            raise
+        asking.futures[key].set_result(to_answer(reply))
+
+    async def _reply(self, key: bytes, question: Question, asking: Asking) -> Reply:
+        paid = Reply(None)
+        try:
+            for reading in range(READINGS):
+                # The same seed would be likely to give the same words again.
+                again = replace(question, seed=question.seed + reading) if reading else question
+                attempt = Attempt(again, asking, paid, key, last=reading == READINGS - 1)
+                reply = await self._kept(await send(self._gate, partial(self._one_call, attempt)))
+                if reply.refusal != UNREADABLE:
+                    break
+                paid = replace(reply, refusal=None, message="")
+        except TooLarge as error:
+            if question.model not in self._serves:  # then it may be a wrong setting, and no fault of the question
+                await self._ping(question, asking)
+            reply = replace(paid, refusal=REFUSED, message=str(error))
+            await self._once.put({key: to_answer(reply)}, [])
+        except TransientError as error:
+            if asking.failure is not None or not await self._alive(question, asking):
+                raise
+            reply = replace(paid, refusal=UNANSWERED, message=str(error))  # not kept: another day it may pass
+        return reply
+
+    async def _alive(self, question: Question, asking: Asking) -> bool:
+        """Whether the service answers something else: then it is this question that it stumbles over.
+
+        Without it an outage would look like unanswered questions.
+        """
+        try:
+            await self._ping(question, asking)
+        except Exception:  # noqa: BLE001  # whatever it is: not alive, and the question's own error is the one to tell
+            return False
+        return True
+
+    async def _ping(self, question: Question, asking: Asking) -> None:
+        """Ask for one token; once for all that want to know it at the same time."""
+        ping = self._pings.get(question.model)
+        if ping is None:
+            small = replace(question, messages=(("user", "ping"),), prompt="ping", max_tokens=1)
+            ping = asyncio.ensure_future(self._pinged(Attempt(small, asking, Reply(None))))
+            self._pings[question.model] = ping
+            ping.add_done_callback(lambda _: self._pings.pop(question.model))
+        await asyncio.shield(ping)
+
+    async def _pinged(self, attempt: Attempt) -> Reply:
+        return await self._kept(await send(self._gate, partial(self._one_call, attempt), attempts=2))
+
+    async def _one_call(self, attempt: Attempt) -> Made:
+        """One call. What it brought is not kept yet: that needs no place at the gate."""
+        question, account = attempt.question, attempt.asking.account
+        price = self._prices.of(question.model)
+        highest = price.highest(question)
+        hold = await self._hold(question, highest, attempt.asking)
+        at, started = time.time(), time.perf_counter()
+
+        def call(outcome: str, cost: float) -> Call:
+            seconds = time.perf_counter() - started
+            return Call(at, account.job, self.name, 1, question.chars, seconds, outcome, cost, hold)
+
+        try:
+            completion = await self.chat.complete(question)
+        except BaseException as error:
+            # The service may have done the work, and nobody saw its bill.
+            unseen = isinstance(error, BadAnswer | NoAnswer | asyncio.CancelledError)
+            await self._kept(Made(Reply(None), {}, call(type(error).__name__, highest if unseen else 0.0)))
+            raise
+        self._serves.add(question.model)
+        tokens = completion.prompt_tokens + completion.completion_tokens
+        self._gate.learn(completion.allowance or Allowance(), tokens)
+        cost = price.cost(completion.prompt_tokens, completion.completion_tokens)
+        if attempt.key is None:
+            return Made(Reply(completion.text), {}, call(PING, cost))
+        reply = judge(question, completion, attempt.paid, cost)
+        final = reply.refusal != UNREADABLE or attempt.last
+        answers = {attempt.key: to_answer(reply)} if final else {}
+        return Made(reply, answers, call(reply.refusal or "answered", cost))
+
+    async def _kept(self, made: Made) -> Reply:
+        """Write a call down, with its answer and in place of its hold, before anybody uses it."""
+        try:
+            await self._once.put(made.answers, [made.call])
+        finally:
+            if made.call.hold is not None:
+                self._held -= 1
+                self._settled.set()
+                self._settled = asyncio.Event()
+        return made.reply
+
+    async def _hold(self, question: Question, highest: float, asking: Asking) -> int | None:
+        """Write down what the next call can cost at most.
+
+        Where it does not fit under the cap, calls under way are waited for: most cost less than they hold.
+        """
+        account = asking.account
+        hold = Hold(account.job, self.name, highest, account.jobs, account.cap_usd)
+        while True:
+            if asking.failure is not None:
+                raise Ended
+            if not highest:
+                return None
+            settled = self._settled
+            held = await self._once.hold(hold)
+            if held is not None:
+                self._held += 1
+                return held
+            if not self._held and not settled.is_set():
+                raise self._budget_reached(question, highest, account)
+            await settled.wait()
+
+    def _budget_reached(self, question: Question, highest: float, account: Account) -> BudgetReached:
+        spent = self._journal.spent(account.jobs)
+        lost = f", {spent.held_usd:.4f} of it for calls that were cut off" if spent.held_usd else ""
+        return BudgetReached(
+            f"The budget is reached: {spent.usd:.4f} USD are spent{lost}, and the next question to {question.model} can "
+            f"cost {highest:.4f} USD; budget_usd is {account.cap_usd:.4f}. Answers so far are kept. Raise budget_usd and "
+            "resume: nothing is paid twice."
+        )

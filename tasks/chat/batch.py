@@ -1,0 +1,502 @@
+"""Questions asked in batches, at half the price: submitted, waited for, collected; no batch is ever submitted twice.
+
+What is on the disk before each step, so that kill -9 may come at any point::
+
+    1,472 questions  ->  journal: 60 known  ->  journal: batch "3f2a…-0" of 1,412 lines, its highest cost held
+                     ->  upload  ->  journal: file "0b1c…"
+                     ->  create, with the digest as metadata  ->  journal: batch "77e0…"
+                     ->  looked at every minute, for hours  ->  "SUCCESS", an output file, an error file
+                     ->  500 lines at a time: answers, costs, and that these lines are taken, in one transaction
+
+Killed after "create" and before the journal, the next run finds the digest among the account's batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import blake2b
+from itertools import islice
+from typing import IO, Any, NamedTuple, Protocol
+
+from tasks.chat.asker import PING, READINGS
+from tasks.chat.prices import Prices
+from tasks.chat.protocol import (
+    REFUSED,
+    UNANSWERED,
+    UNREADABLE,
+    Account,
+    BudgetReached,
+    Completion,
+    Question,
+    Reply,
+)
+from tasks.chat.replies import judge, key_of_question, to_answer, to_reply
+from tasks.remote.errors import BadAnswer, Throttled, Unreachable
+from tasks.remote.gate import Gate
+from tasks.remote.journal import Batch, Call, Journal
+from tasks.remote.loop import run
+from tasks.remote.retry import send
+from tasks.storage.errors import PermanentError, TransientError
+
+MAX_LINES = 1_000_000  # of one file, as the service says
+MAX_BYTES = 100_000_000  # of one file: what fits into a small machine's memory
+SENDINGS = 3  # of a line that the service fails on
+FAILED_BATCHES = 2  # with the same lines, until a person has to look
+FINDINGS = 3  # of a batch among the account's, before it counts as never created
+IN_VAIN = 10  # looks at batches in a row that tell nothing, until the run gives up: some minutes
+# Any other state counts as running: a batch that has not ended must not be submitted again.
+ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED", "GONE"})
+_SLICE = 500  # lines taken in one transaction
+_REFUSALS = frozenset({400, 413, 422})  # status of a line that the service will never take
+
+
+class BatchFailed(PermanentError):
+    """The service ended batches without answering their lines, again and again."""
+
+
+class Job(NamedTuple):
+    """A batch as the service sees it.
+
+    Args:
+        id: At the service.
+        state: Its own word, such as ``RUNNING`` or ``TIMEOUT_EXCEEDED``.
+        files: Of answers and of errors, those that there are.
+        answered: Lines that it answered, by its own count; all that there may be where it no longer says.
+        finished: Lines that it is done with.
+        message: What it says went wrong, if anything.
+    """
+
+    id: str
+    state: str
+    files: tuple[str, ...] = ()
+    answered: int = 0
+    finished: int = 0
+    message: str = ""
+
+
+class Batches(Protocol):
+    """A service's files and batches. Every method but the last two raises what ``Chat.complete`` does."""
+
+    @property
+    def name(self) -> str:
+        """The chat's name: what was asked online is not asked again in a batch."""
+
+    async def upload(self, name: str, lines: bytes) -> str:
+        """Store a file of lines; its id."""
+
+    async def create(self, file_id: str, model: str, digest: str) -> Job:
+        """Submit a file for one model, marked with a digest."""
+
+    async def find(self, digest: str, since: float) -> Job | None:
+        """The account's batch with this mark, created after a time (seconds since 1970)."""
+
+    async def job(self, batch_id: str) -> Job:
+        """How a batch stands."""
+
+    async def download(self, file_id: str, into: IO[bytes]) -> None:
+        """Write a file's content over what is in one of ours; nothing where the service no longer has it."""
+
+    async def delete(self, file_id: str) -> None:
+        """Delete a file, if it is still there."""
+
+    def body(self, question: Question) -> Mapping[str, Any]:
+        """What would be sent for a question online."""
+
+    def completion(self, body: Any) -> Completion:
+        """What would come back online.
+
+        Raises:
+            BadAnswer: It is none.
+        """
+
+
+@dataclass(slots=True)
+class _Open:
+    """A question that waits for its reply."""
+
+    question: Question
+    paid: Reply = field(default_factory=lambda: Reply(None))
+    readings: int = 0  # answers that could not be read
+    failures: int = 0  # lines that the service failed on
+    failed_batches: int = 0  # that ended without a word on its line
+    message: str = ""
+
+
+class BatchAsker:
+    """Asks one chat in batches; an ``Engine``. One call at a time: others wait for it.
+
+    Args:
+        batches: The service.
+        journal: Where answers and batches are kept.
+        prices: What its models cost.
+        tell: Told how a batch goes, every now and then.
+        first_pause_seconds: Between two looks at a batch; each pause is longer than the one before.
+        longest_pause_seconds: Between two looks.
+        settling_seconds: Between the times that a batch whose creation got no answer is looked for.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        journal: Journal,
+        prices: Prices,
+        tell: Callable[[str], object] = lambda _: None,
+        first_pause_seconds: float = 5.0,
+        longest_pause_seconds: float = 60.0,
+        settling_seconds: float = 10.0,
+    ) -> None:
+        self._batches = batches
+        self._journal = journal
+        self._prices = prices
+        self._tell = tell
+        self._pauses = (first_pause_seconds, longest_pause_seconds)
+        self._settling_seconds = settling_seconds
+        self._gate = Gate(f"{batches.name} batches", 2)
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The chat's name."""
+        return self._batches.name
+
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+        """Get a reply to every question; blocks for as long as the service takes, which may be a day.
+
+        Raises:
+            BudgetReached: The batches could cost more than is left; none of them was submitted.
+            BatchFailed: The service ended the batches twice.
+            TransientError: It does not answer, or fails on every line.
+            PermanentError: It does not serve us.
+        """
+        keys = [key_of_question(self.name, question) for question in questions]
+        with self._one_at_a_time:
+            left = self._missing(questions, fresh)
+            given = self._refused(left)
+            while left:
+                self._collect_open(left, given)
+                self._give_up(left, given)
+                if left:
+                    self._add_pings(left, given)
+                    self._submit(left, account)
+        known = self._journal.get([key for key in keys if key not in given])
+        return [given[key] if key in given else to_reply(known[key]) for key in keys]
+
+    def _missing(self, questions: Sequence[Question], fresh: bool) -> dict[bytes, _Open]:
+        """What has to be asked, by key."""
+        asked = {key_of_question(self.name, question): question for question in questions}
+        known = {} if fresh else self._journal.get(list(asked))
+        for model in {question.model for key, question in asked.items() if key not in known}:
+            self._prices.of(model)  # unknown: better now than after some were submitted
+        return {key: _Open(question) for key, question in asked.items() if key not in known}
+
+    def _refused(self, left: dict[bytes, _Open]) -> dict[bytes, Reply]:
+        """Take out what no file of lines may hold: one such line could cost its whole batch."""
+        refused = {}
+        for key, waiting in list(left.items()):
+            try:
+                "".join(content for _, content in waiting.question.messages).encode()
+            except UnicodeEncodeError:
+                message = "A message holds half of a character (a lone surrogate), which no JSON may: mend the source."
+                refused[key] = Reply(None, REFUSED, message)
+                del left[key]
+        self._journal.put({key: to_answer(reply) for key, reply in refused.items()})
+        return refused
+
+    def _submit(self, left: Mapping[bytes, _Open], account: Account) -> None:
+        """Send what is left: one batch for each model, more where a file would be too large."""
+        new = [self._intent(model, lines, left, account) for model, lines in self._files(left)]
+        batches = [batch for _, batch, _ in new]
+        if not self._journal.intend(batches, account.jobs, account.cap_usd):
+            raise self._budget_reached(batches, account)
+        unsent = {batch.digest for batch in batches}
+        try:
+            for model, batch, content in new:
+                upload = partial(self._batches.upload, f"trasvase-{batch.digest}.jsonl", content)
+                file_id = run(send(self._gate, upload))
+                self._journal.note_batch_file(batch.digest, file_id)
+                self._tell(f"Submitting a batch of {len(batch.keys):,} questions to {model}.")
+                creation = _Creation(self._batches, batch, file_id, model, self._settling_seconds)
+                try:
+                    job = run(send(self._gate, creation.create))
+                except Exception:
+                    if creation.answer_lost:  # the service may have it: the next run looks
+                        unsent.remove(batch.digest)
+                    raise
+                unsent.remove(batch.digest)
+                self._journal.note_batch(batch.digest, job.id)
+        except Exception:
+            for digest in unsent:
+                self._journal.forget_batch(digest)
+            raise
+
+    def _files(self, left: Mapping[bytes, _Open]) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+        """Models, and lines by key that go into one file."""
+        for model in sorted({waiting.question.model for waiting in left.values()}):
+            lines: dict[bytes, bytes] = {}
+            size = 0
+            for key, waiting in left.items():
+                if waiting.question.model != model:
+                    continue
+                # Where an answer could not be read, the same seed would be likely to give the same words again.
+                asked = replace(waiting.question, seed=waiting.question.seed + waiting.readings)
+                line = json.dumps({"custom_id": key.hex(), "body": self._batches.body(asked)}).encode() + b"\n"
+                if lines and (len(lines) >= MAX_LINES or size + len(line) > MAX_BYTES):
+                    yield model, lines
+                    lines, size = {}, 0
+                lines[key] = line
+                size += len(line)
+            yield model, lines
+
+    def _intent(
+        self, model: str, lines: Mapping[bytes, bytes], left: Mapping[bytes, _Open], account: Account
+    ) -> tuple[str, Batch, bytes]:
+        content = b"".join(lines.values())
+        digest = blake2b(content, key=self.name.encode()[:64], digest_size=16).hexdigest()
+        price = self._prices.of(model)
+        highest = sum(price.highest(left[key].question, batch=True) for key in lines)
+        times = self._journal.times_sent(digest)
+        batch = Batch(f"{digest}-{times}", self.name, account.job, time.time(), tuple(lines), highest)
+        return model, batch, content
+
+    def _collect_open(self, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
+        """Wait for the batches that hold any of these questions, and take their lines."""
+        there = [self._submitted(batch) for batch in self._journal.open_batches(self.name) if _holds(batch, left)]
+        waiting = [batch for batch in there if batch is not None]
+        pause, longest = self._pauses
+        in_vain = 0
+        while waiting:
+            for batch in list(waiting):
+                try:
+                    job = run(send(self._gate, partial(self._batches.job, batch.batch_id)))
+                except TransientError:
+                    in_vain += 1
+                    if in_vain >= IN_VAIN:
+                        raise
+                    continue
+                self._tell(f"Batch {job.id}: {job.state}, {job.finished:,} of {len(batch.keys):,} questions done.")
+                if job.state == "SUCCESS" and job.answered and not job.files and in_vain < IN_VAIN:
+                    in_vain += 1  # its files are not there yet
+                elif job.state in ENDED:
+                    self._collect(batch, job, left, given)
+                    waiting.remove(batch)
+                    in_vain = 0
+                else:
+                    in_vain = 0
+            if waiting:
+                time.sleep(pause)
+                pause = min(1.5 * pause, longest)
+
+    def _submitted(self, batch: Batch) -> Batch | None:
+        """The batch with its id at the service; None, and forgotten, where it was never submitted."""
+        if batch.batch_id:
+            return batch
+        if batch.file_id:  # the run that uploaded it was killed, or lost the answer
+            found = run(send(self._gate, partial(_find, self._batches, batch, self._settling_seconds)))
+            if found:
+                self._journal.note_batch(batch.digest, found.id)
+                return replace(batch, batch_id=found.id)
+            run(send(self._gate, partial(self._batches.delete, batch.file_id)))
+        self._journal.forget_batch(batch.digest)
+        return None
+
+    def _collect(self, batch: Batch, job: Job, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
+        """Take a batch's lines: answers into the journal, failed ones counted."""
+        places = {key: place for place, key in enumerate(batch.keys) if key in left and not batch.taken[place]}
+        answered = 0
+        for file_id in job.files:
+            with tempfile.TemporaryFile(dir=self._journal.path.parent) as file:
+                run(send(self._gate, partial(self._batches.download, file_id, file)))
+                file.seek(0)
+                while some := list(islice(file, _SLICE)):
+                    taking = _Taking(batch, left, self._batches, self._prices)
+                    answered += sum(taking.read(line, places) for line in some)
+                    self._take(taking, given)
+        taking = _Taking(batch, left, self._batches, self._prices)
+        # Answered, by its own count, and not in its files: it may be on the bill.
+        unseen = min(max(job.answered - answered, 0), len(places))
+        taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
+        self._take(taking, given)
+
+    def _take(self, taking: _Taking, given: dict[bytes, Reply]) -> None:
+        if not taking.places:
+            return
+        answers = {key: to_answer(reply) for key, reply in taking.replies.items()}
+        if not self._journal.take(taking.batch.digest, taking.places, answers, taking.calls()):
+            raise Unreachable(f"Another run collects batch {taking.batch.batch_id} too. Retry when it has ended.")
+        given.update(taking.replies)
+        for key in taking.replies:
+            del taking.left[key]
+
+    def _give_up(self, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
+        """End with what the service has failed on often enough."""
+        ended = [waiting for waiting in left.values() if waiting.failed_batches >= FAILED_BATCHES]
+        if ended:
+            raise BatchFailed(
+                f"{self.name} ended {FAILED_BATCHES} batches without answering {len(ended):,} of their questions: "
+                f"{ended[0].message} Answers so far are kept. Look at them at the service, then retry to submit what "
+                "is missing; without mode=batch they are asked one by one."
+            )
+        for key, waiting in list(left.items()):
+            if waiting.failures < SENDINGS:
+                continue
+            if not _alive(given):
+                raise Unreachable(f"{self.name} fails on every line of its batches: {waiting.message} Retry later.")
+            given[key] = replace(waiting.paid, refusal=UNANSWERED, message=waiting.message)  # not kept: it may pass
+            del left[key]
+
+    def _add_pings(self, left: dict[bytes, _Open], given: Mapping[bytes, Reply]) -> None:
+        """Ask for one token beside lines that have all failed: it tells an outage from lines that the service fails on."""
+        if _alive(given) or not all(waiting.failures for waiting in left.values()):
+            return
+        for model in {waiting.question.model for waiting in left.values()}:
+            ping = Question(model, (("user", PING),), PING, max_tokens=1)
+            left[key_of_question(self.name, ping)] = _Open(ping)
+
+    def _budget_reached(self, batches: Sequence[Batch], account: Account) -> BudgetReached:
+        spent = self._journal.spent(account.jobs).usd
+        needed = sum(batch.highest_usd for batch in batches)
+        return BudgetReached(
+            f"The budget does not cover this batch: {spent:.4f} USD are spent, its {sum(len(b.keys) for b in batches):,} "
+            f"questions can cost {needed:.4f} USD at most (each with the longest answer that it may have), and budget_usd "
+            f"is {account.cap_usd:.4f}. Nothing was submitted. Raise budget_usd to {spent + needed:.4f} or more, or ask "
+            "without mode=batch, which needs room for a few questions at a time; what is known is not paid again."
+        )
+
+
+class _Creation:
+    """One batch to be created; where an answer was lost, it is looked for before it is created again."""
+
+    def __init__(self, batches: Batches, batch: Batch, file_id: str, model: str, settling_seconds: float) -> None:
+        self.answer_lost = False
+        self._batches = batches
+        self._batch = batch
+        self._file_id = file_id
+        self._model = model
+        self._settling_seconds = settling_seconds
+
+    async def create(self) -> Job:
+        """Create it, or find it."""
+        if self.answer_lost and (found := await _find(self._batches, self._batch, self._settling_seconds)):
+            return found
+        try:
+            created = await self._batches.create(self._file_id, self._model, self._batch.digest)
+        except Throttled:
+            raise
+        except TransientError:
+            self.answer_lost = True
+            raise
+        self.answer_lost = False
+        return created
+
+
+class _Taking:
+    """Some lines of a batch's answer, read and not yet on the disk."""
+
+    def __init__(self, batch: Batch, left: dict[bytes, _Open], batches: Batches, prices: Prices) -> None:
+        self.batch = batch
+        self.left = left
+        self.places: list[int] = []
+        self.replies: dict[bytes, Reply] = {}
+        self._batches = batches
+        self._prices = prices
+        self._outcomes: dict[str, tuple[int, int, float]] = {}  # questions, characters, US dollars
+
+    def read(self, line: bytes, places: dict[bytes, int]) -> bool:
+        """Read one line, and take its question out of those that are expected; it may be another job's.
+
+        Returns:
+            Whether it is an answer. A question that no line names is missing.
+        """
+        try:
+            stored = json.loads(line)
+            key = bytes.fromhex(stored["custom_id"])
+            response = stored.get("response") or {}
+            status, body, error = response.get("status_code"), response.get("body"), stored.get("error")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+        good = status == 200 and not error
+        if key not in places:
+            return good
+        self.places.append(places.pop(key))
+        waiting = self.left[key]
+        if good:
+            self._answered(key, body)
+            return True
+        waiting.message = f"status {status}: {json.dumps(error or body, ensure_ascii=False)[:300]}."
+        if status in _REFUSALS:
+            self.replies[key] = replace(waiting.paid, refusal=REFUSED, message=waiting.message)
+            self._count(key, REFUSED, 0.0)
+        else:
+            waiting.failures += 1
+            self._count(key, "failed", 0.0)
+        return False
+
+    def miss(self, job: Job, places: Mapping[bytes, int], cost_usd: float) -> None:
+        """Give up the lines that the service's files do not have."""
+        for key, place in places.items():
+            waiting = self.left[key]
+            self.places.append(place)
+            if job.state == "SUCCESS":
+                waiting.failures += 1
+                waiting.message = f"batch {job.id} has no line for it."
+            else:
+                waiting.failed_batches += 1
+                waiting.message = f"batch {job.id} ended as {job.state}. {job.message}".strip()
+            self._count(key, job.state, cost_usd / len(places))
+
+    def calls(self) -> list[Call]:
+        """What these lines cost, by what became of them."""
+        batch, at = self.batch, time.time()
+        service = f"{batch.chat} batch"
+        return [
+            Call(at, batch.job, service, texts, chars, 0.0, outcome, cost)
+            for outcome, (texts, chars, cost) in self._outcomes.items()
+        ]
+
+    def _answered(self, key: bytes, body: Any) -> None:
+        waiting = self.left[key]
+        price = self._prices.of(waiting.question.model)
+        try:
+            completion = self._batches.completion(body)
+        except BadAnswer as error:
+            waiting.failures += 1
+            waiting.message = str(error)
+            self._count(key, "BadAnswer", price.highest(waiting.question, batch=True))  # nobody saw its bill
+            return
+        cost = price.cost(completion.prompt_tokens, completion.completion_tokens, batch=True)
+        reply = judge(waiting.question, completion, waiting.paid, cost)
+        self._count(key, reply.refusal or "answered", cost)
+        waiting.readings += 1
+        if reply.refusal == UNREADABLE and waiting.readings < READINGS:
+            waiting.paid = replace(reply, refusal=None, message="")
+        else:
+            self.replies[key] = reply
+
+    def _count(self, key: bytes, outcome: str, cost_usd: float) -> None:
+        texts, chars, cost = self._outcomes.get(outcome, (0, 0, 0.0))
+        self._outcomes[outcome] = (texts + 1, chars + self.left[key].question.chars, cost + cost_usd)
+
+
+async def _find(batches: Batches, batch: Batch, settling_seconds: float) -> Job | None:
+    """A batch of which nobody knows whether it was created: a miss is paid twice, so a list gets time to be right."""
+    for _ in range(FINDINGS):
+        await asyncio.sleep(settling_seconds)
+        if found := await batches.find(batch.digest, batch.at):
+            return found
+    return None
+
+
+def _alive(given: Mapping[bytes, Reply]) -> bool:
+    """Whether a model has answered anything, be it cut off."""
+    return any(reply.model for reply in given.values())
+
+
+def _holds(batch: Batch, left: Mapping[bytes, _Open]) -> bool:
+    return any(key in left and not taken for key, taken in zip(batch.keys, batch.taken, strict=True))

@@ -1,0 +1,368 @@
+"""Mistral's API, or any server that speaks it, through the SDK mistralai 3.7.
+
+::
+
+    POST /v1/chat/completions  {"model": "mistral-small-2603", "messages": [{"content": "…", "role": "user"}], …}
+    ->  200  {"choices": [{"message": {"content": "{\"jokes\": []}"}, "finish_reason": "stop"}], "usage": {…}, …}
+             x-ratelimit-limit-req-minute: 1200
+
+The SDK gives the servers, the response format, files and batches. A chat goes past it, over the HTTP client that it is
+made of and in its own words, byte for byte: its models cost more CPU than all else that a call needs here
+(docs/decisions.md, "Mistral"). Kinds of errors are decided from status, content type and headers, here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_core import from_json
+
+from tasks.chat.protocol import Chat, Completion, Limits, Question, UnknownModel
+from tasks.remote.allowance import Allowance
+from tasks.remote.errors import BadAnswer, Denied, NoAnswer, Throttled, TooLarge, Unreachable
+from tasks.storage.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx2
+    from mistralai.client import Mistral
+
+CONNECT_SECONDS = 10.0
+_SHOWN = 300  # characters of a service's own words in a message
+
+
+class Options(BaseModel):
+    """Settings, read from ``TRASVASE_MISTRAL_…`` and ``MISTRAL_API_KEY``."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    api_key: SecretStr | None = Field(None, validation_alias="MISTRAL_API_KEY", description="Key of the account.")
+    url: str | None = Field(None, description="Base URL of a compatible server, without /v1, instead of Mistral's.")
+    server: Literal["global", "eu", "us"] = Field("global", description="Which of Mistral's servers.")
+    at_once: int = Field(16, ge=1, le=64, description="Calls under way.")
+    rate: float | None = Field(None, gt=0, description="Calls per second to begin with; else learnt from the headers.")
+    max_rate: float | None = Field(None, gt=0, description="Calls per second at most; else what the headers allow.")
+    tokens_per_minute: int | None = Field(None, gt=0, description="At most; else what the headers allow.")
+    timeout_seconds: float = Field(120.0, gt=0, description="How long to wait for an answer.")
+
+
+def open_chat(options: Options) -> Chat:
+    """Make the chat; nothing is sent yet.
+
+    Raises:
+        Denied: No key is set, and Mistral itself is asked.
+    """
+    return MistralChat(options)
+
+
+class MistralChat:
+    """One client for the whole process."""
+
+    def __init__(self, options: Options) -> None:
+        if options.api_key is None and options.url is None:
+            raise Denied(
+                "MISTRAL_API_KEY is not set. Set it to a key of your account at console.mistral.ai, or set "
+                "TRASVASE_MISTRAL_URL to a server of your own; scripted:upper tries a walk without either."
+            )
+        self.name = "mistral" if options.url is None else f"mistral@{options.url.rstrip('/')}"
+        self.limits = Limits(options.at_once, options.rate, options.max_rate, options.tokens_per_minute)
+        self._options = options
+        key = options.api_key.get_secret_value() if options.api_key else None
+        self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+        self._free: list[httpx2.AsyncClient] = []
+        self._tls: ssl.SSLContext | None = None
+        self._urls: dict[str, httpx2.URL] = {}
+        self._serves: set[str] = set()  # models that have answered
+        self._listed: dict[str, str | None] | None = None
+
+    @cached_property
+    def sdk(self) -> Mistral:
+        """The SDK's client, for files and batches. It never retries by itself."""
+        from mistralai.client import Mistral  # 0.3 s of CPU to import
+
+        options = self._options
+        return Mistral(
+            api_key=options.api_key.get_secret_value() if options.api_key else None,
+            server=options.server,
+            server_url=options.url,
+            timeout_ms=int(1000 * options.timeout_seconds),
+        )
+
+    async def complete(self, question: Question) -> Completion:
+        """Ask once.
+
+        Raises:
+            Throttled: 429, or 503 with Retry-After.
+            Denied: The account, its key or its allowance, or the address (401, 402, 403, 404 without JSON, 429 with a
+                limit of 0).
+            UnknownModel: The service says so, or refuses a question to a model that is not on its list.
+            TooLarge: 400, 413 or 422.
+            Unreachable: No connection, or a 5xx; NoAnswer where the request went out.
+            BadAnswer: 200 with HTML, broken JSON or without ``usage``.
+        """
+        response = await self._send("POST", "/v1/chat/completions", body_of(question))
+        if response.status_code != 200:
+            raise await self._refusal(response, question.model)
+        completion = self._completion(response)
+        self._serves.add(question.model)
+        return completion
+
+    async def models(self) -> dict[str, str | None]:
+        """Models that the account may ask, by name and alias, with the date of their retirement where one is set.
+
+        Raises:
+            TransientError: The service does not answer.
+            PermanentError: It does not serve us.
+        """
+        response = await self._send("GET", "/v1/models")
+        if response.status_code != 200:
+            raise self.error_of(response)
+        found: dict[str, str | None] = {}
+        try:
+            for card in self._json(response)["data"]:
+                for name in (card["id"], *(card.get("aliases") or ())):
+                    found[name] = card.get("deprecation")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadAnswer(f"{self.name} gave a list of models of another shape ({error!r}).") from error
+        return found
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for http in self._free:
+            await http.aclose()
+
+    def error_of(self, response: httpx2.Response) -> TransientError | PermanentError:
+        """What an answer other than 200 means, whatever was asked; by its status, type and headers."""
+        status, words = response.status_code, _words(response)
+        if self._options.api_key is not None:
+            words = words.replace(self._options.api_key.get_secret_value(), "(the key)")  # some servers repeat it
+        said = f"{self.name} answered {status}: {words}"
+        headers = response.headers
+        wait = _seconds(headers.get("retry-after"))
+        if status == 429 or (status == 503 and wait is not None):
+            if headers.get("x-ratelimit-limit-req-minute") == "0":
+                return Denied(
+                    f"{said} It allows 0 requests per minute, so waiting does not help: this account may not use the "
+                    "model. Choose another one, or another plan."
+                )
+            if headers.get("x-ratelimit-remaining-tokens-month") == "0":
+                return Denied(f"{said} The tokens of this month are used up. Answers so far are kept; raise the plan.")
+            return Throttled(said, wait, allowance_of(headers))
+        if status >= 500 or status == 408:
+            return Unreachable(f"{said} Retry later: answers so far are kept.")
+        if status in (401, 403):
+            return Denied(f"{said} Check MISTRAL_API_KEY.")
+        if status == 402:
+            return Denied(f"{said} The account has no credit left. Answers so far are kept; top up, then resume.")
+        if status in (400, 413, 422):
+            return TooLarge(said)
+        return Denied(f"{said} Check TRASVASE_MISTRAL_URL: it is the address without /v1.")
+
+    async def _refusal(self, response: httpx2.Response, model: str) -> TransientError | PermanentError:
+        """What a refused question means: a model that is unknown or retired is told apart from the question's fault."""
+        error = self.error_of(response)
+        speaks_json = "json" in response.headers.get("content-type", "")
+        if response.status_code not in (400, 404, 422) or not speaks_json:
+            return error
+        named = response.status_code == 404 or _kind(response) == "invalid_model"
+        if not named and model in self._serves:
+            return error
+        listed = await self._list()
+        if not named and (not listed or model in listed):
+            return error
+        names = f" It lists: {', '.join(sorted(listed))}." if listed else ""
+        return UnknownModel(
+            f"{error.args[0].split(' Check ')[0]} It does not know the model {model!r}, or has retired it. See which ones "
+            f"there are (models.list of the API, `trasvase doctor`) and choose one.{names}"
+        )
+
+    async def _list(self) -> dict[str, str | None]:
+        """The list of models, asked once; empty where it cannot be had: then the question's own error is told."""
+        if self._listed is None:
+            try:
+                self._listed = await self.models()
+            except (TransientError, PermanentError):
+                self._listed = {}
+        return self._listed
+
+    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx2.Response:
+        import httpx2
+
+        seconds = self._options.timeout_seconds
+        with self.reaching():
+            request = httpx2.Request(
+                method,
+                self._url(path),
+                headers=self._headers,
+                content=body,
+                extensions={"timeout": {"connect": min(CONNECT_SECONDS, seconds)}},
+            )
+            # A connection pool looks at all its connections before and after each request: each has a pool to itself.
+            http = self._free.pop() if self._free else self._new_client()
+            try:
+                async with asyncio.timeout(seconds):  # httpx2 would count from byte to byte
+                    return await http.send(request)
+            finally:
+                self._free.append(http)
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Say in our words that the service cannot be reached, or gives no whole answer."""
+        import httpx2
+
+        try:
+            yield
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise Unreachable(
+                f"{self.name} cannot be reached ({type(error).__name__}). Check the network and TRASVASE_MISTRAL_URL, then "
+                "retry: answers so far are kept."
+            ) from error
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+            raise Denied(f"TRASVASE_MISTRAL_URL={self._options.url!r} is no address: {error}") from error
+        except (httpx2.TransportError, httpx2.DecodingError, TimeoutError) as error:
+            raise NoAnswer(
+                f"{self.name} gave no whole answer within {self._options.timeout_seconds:g} s ({type(error).__name__}). "
+                "Retry: answers so far are kept. TRASVASE_MISTRAL_TIMEOUT_SECONDS waits longer."
+            ) from error
+
+    def _url(self, path: str) -> httpx2.URL:
+        if path not in self._urls:
+            import httpx2
+            from mistralai.client.sdkconfiguration import SERVERS
+
+            base = self._options.url or SERVERS[self._options.server]
+            self._urls[path] = httpx2.URL(base.rstrip("/") + path)
+        return self._urls[path]
+
+    def _new_client(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        if self._tls is None:
+            self._tls = httpx2.create_ssl_context()  # once: it takes 0.1 s
+        return httpx2.AsyncClient(verify=self._tls, limits=httpx2.Limits(max_connections=1))
+
+    def _json(self, response: httpx2.Response) -> Any:
+        if "json" not in response.headers.get("content-type", ""):
+            raise BadAnswer(f"{self.name} gave a page that is not JSON: {_words(response)}")
+        try:
+            return from_json(response.content)  # also refuses half surrogates, which no table could keep
+        except ValueError as error:
+            raise BadAnswer(f"{self.name} gave broken JSON: {error}.") from error
+
+    def _completion(self, response: httpx2.Response) -> Completion:
+        return replace(self.completion(self._json(response)), allowance=allowance_of(response.headers))
+
+    def completion(self, answer: Any) -> Completion:
+        """Read the JSON of an answer, whichever way it came.
+
+        Raises:
+            BadAnswer: It has another shape, or ended with an error.
+        """
+        try:
+            choice, usage = answer["choices"][0], answer["usage"]
+            finish = choice["finish_reason"] or "stop"
+            prompt_tokens, completion_tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+            text, model = _text(choice["message"]["content"]), str(answer["model"])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}).") from error
+        if finish == "error" or min(prompt_tokens, completion_tokens) < 0:
+            raise BadAnswer(f"{self.name} gave an answer that ended with an error.")
+        return Completion(text, finish, model, prompt_tokens, completion_tokens)
+
+
+def body_of(question: Question) -> bytes:
+    """The body of a chat, byte for byte as the SDK writes it."""
+    body: dict[str, Any] = {
+        "model": question.model,
+        "messages": [_message(role, content) for role, content in question.messages],
+        "temperature": question.temperature,
+        "max_tokens": question.max_tokens,
+        "stream": False,
+        "random_seed": question.seed,
+    }
+    if question.answer is not None:
+        body["response_format"] = _format_of(question.answer)
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _message(role: str, content: str) -> dict[str, Any]:
+    if role == "assistant":
+        return {"role": role, "content": content, "prefix": False}
+    return {"content": content, "role": role}
+
+
+@cache
+def _format_of(answer: type[BaseModel]) -> dict[str, Any]:
+    from mistralai.extra import response_format_from_pydantic_model
+
+    return dict(response_format_from_pydantic_model(answer))
+
+
+def allowance_of(headers: Mapping[str, str]) -> Allowance:
+    """What the headers of an answer say that the account may do."""
+    return Allowance(
+        requests_per_minute=_number(headers.get("x-ratelimit-limit-req-minute")),
+        requests_left=_number(headers.get("x-ratelimit-remaining-req-minute")),
+        tokens_per_minute=_number(headers.get("x-ratelimit-limit-tokens-minute")),
+        tokens_left=_number(headers.get("x-ratelimit-remaining-tokens-minute")),
+    )
+
+
+def _number(header: str | None) -> float | None:
+    return float(header) if header is not None and header.isdecimal() else None
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After as seconds; nonsense is None, and the gate's own pause holds."""
+    if retry_after is None:
+        return None
+    if re.fullmatch(r"\d+(\.\d+)?", retry_after):
+        return float(retry_after)
+    try:
+        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def _text(content: Any) -> str:
+    """The assistant's words: a string, or the text among the parts that reasoning models send.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise TypeError(f"content is {type(content).__name__}")
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _kind(response: httpx2.Response) -> str | None:
+    """The ``type`` of an error in JSON."""
+    try:
+        error = from_json(response.content)
+    except ValueError:
+        return None
+    return error.get("type") if isinstance(error, dict) else None
+
+
+def _words(response: httpx2.Response) -> str:
+    """What a service says itself, in one line."""
+    try:
+        error = from_json(response.content)
+        said = str(error.get("message") or error.get("detail") or error) if isinstance(error, dict) else str(error)
+    except ValueError:
+        said = response.text
+    said = " ".join(said.split())
+    return (said[:_SHOWN] + " …" if len(said) > _SHOWN else said) or "(nothing)"

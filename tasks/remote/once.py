@@ -1,0 +1,147 @@
+"""Every question asked once: in the process by claims, across runs by the journal, which one thread writes.
+
+::
+
+    two chunks ask key 3f2a… at once  ->  one of them claims it and asks; the other waits for that answer
+    the chunk that claimed it fails   ->  the other asks itself
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tasks.remote.journal import Answer, Call, Hold, Journal
+
+
+@dataclass(slots=True)
+class Claims:
+    """What one caller has claimed.
+
+    Args:
+        keys: All of it, in the order in which it was asked.
+        known: What the journal had of it.
+        futures: By key; the caller sets those that are not known.
+    """
+
+    keys: list[bytes]
+    known: dict[bytes, Answer]
+    futures: dict[bytes, asyncio.Future[Answer]]
+
+    @property
+    def missing(self) -> list[bytes]:
+        """What has to be asked."""
+        return [key for key in self.keys if key not in self.known]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What waits for the writer."""
+
+    answers: dict[bytes, Answer]
+    calls: list[Call]
+    hold: Hold | None
+    written: asyncio.Future[int | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Once:
+    """The journal as seen from the process's loop. All methods but ``close`` run on it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._under_way: dict[bytes, asyncio.Future[Answer]] = {}
+        self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
+        # One thread writes, so that the loop never waits for the disk and requests never wait for each other's lock.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="trasvase-journal")
+
+    async def answers(
+        self, keys: Iterable[bytes], fresh: bool, ask: Callable[[Claims], Awaitable[None]]
+    ) -> dict[bytes, Answer]:
+        """Get the answer for every key.
+
+        Args:
+            keys: Repeated ones are asked once.
+            fresh: Ask again what the journal knows.
+            ask: Asks what is missing of its claims; it has set their futures when it returns.
+
+        Raises:
+            Exception: Whatever ``ask`` raises.
+        """
+        loop = asyncio.get_running_loop()
+        keys = dict.fromkeys(keys)
+        others = {key: self._under_way[key] for key in keys if key in self._under_way}
+        mine = [key for key in keys if key not in others]
+        futures: dict[bytes, asyncio.Future[Answer]] = {key: loop.create_future() for key in mine}
+        self._under_way.update(futures)
+        try:
+            # Looked up only after the claim: whoever held the claim before has put its answers into the journal.
+            known = {} if fresh else await loop.run_in_executor(self._writer, self._journal.get, mine)
+            for key, answer in known.items():
+                futures[key].set_result(answer)
+            await ask(Claims(mine, known, futures))
+        finally:
+            for key, future in futures.items():
+                del self._under_way[key]
+                if not future.done():
+                    future.cancel()
+        answers = {key: future.result() for key, future in futures.items()}
+        again = []
+        for key, future in others.items():
+            try:
+                answers[key] = await asyncio.shield(future)
+            except asyncio.CancelledError:
+                if not future.cancelled():
+                    raise
+                again.append(key)  # the chunk that asked for it failed; ask ourselves
+        if again:
+            answers.update(await self.answers(again, fresh, ask))
+        return answers
+
+    async def put(self, answers: dict[bytes, Answer], calls: Collection[Call]) -> None:
+        """Into the journal, in one transaction with whatever else waits for the writer by then."""
+        await self._write(_Waiting(answers, list(calls), None))
+
+    async def hold(self, hold: Hold) -> int | None:
+        """Write down what a call may cost; None where it does not fit under its cap."""
+        return await self._write(_Waiting({}, [], hold))
+
+    def close(self) -> None:
+        """Let go of the writing thread."""
+        self._writer.shutdown()
+
+    async def _write(self, waiting: _Waiting) -> int | None:
+        self._waiting.append(waiting)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+        return await waiting.written
+
+    async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            some, self._waiting = self._waiting, []
+            put = loop.run_in_executor(self._writer, self._commit, some)
+            await asyncio.wait([put])
+            ids = [None] * len(some) if put.exception() else put.result()
+            for waiting, hold in zip(some, ids, strict=True):
+                if waiting.written.done():  # its chunk was cancelled
+                    if hold is not None:
+                        await loop.run_in_executor(self._writer, self._journal.release, [hold])
+                    continue
+                if error := put.exception():
+                    waiting.written.set_exception(error)
+                else:
+                    waiting.written.set_result(hold)
+        self._writing = None
+
+    def _commit(self, some: list[_Waiting]) -> list[int | None]:
+        answers = {key: answer for waiting in some for key, answer in waiting.answers.items()}
+        calls = [call for waiting in some for call in waiting.calls]
+        holds = [waiting.hold for waiting in some if waiting.hold is not None]
+        if not holds:
+            self._journal.put(answers, calls)
+            return [None] * len(some)
+        ids = iter(self._journal.put(answers, calls, holds))
+        return [None if waiting.hold is None else next(ids) for waiting in some]

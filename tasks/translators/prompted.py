@@ -1,0 +1,154 @@
+"""Texts through the journal, then through a chat: packs of whole conversations, keyed answers.
+
+Like ``packing.py``, which has a pace and a purse of its own; here both are the chat layer's::
+
+    40 texts of 3 conversations  ->  the journal has 8 of them  ->  one question with 32 lines, in 3 conversations
+                                 ->  the chat's engine: paced, paid under the cap, journaled as a whole
+                                 ->  32 answers into the journal, one by one
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from tasks.chat.asker import Asker
+from tasks.chat.protocol import REFUSED as REFUSED_QUESTION
+from tasks.chat.protocol import Account
+from tasks.remote.errors import Misaligned, TooLarge
+from tasks.remote.journal import REFUSED, UNANSWERED, Answer, Journal
+from tasks.remote.loop import run
+from tasks.remote.once import Claims, Once
+from tasks.translators.packing import packs, questions
+from tasks.translators.protocol import Limits, Prompted
+
+
+@dataclass(slots=True)
+class _Asking:
+    """What one call of ``PromptedAsker.ask`` asks, and the first error that ends it."""
+
+    account: Account
+    attempt: int
+    fresh: bool
+    starts: Collection[str]
+    keys: dict[str, bytes]
+    futures: dict[bytes, asyncio.Future[Answer]]
+    failure: BaseException | None = None
+
+
+class PromptedAsker:
+    """Asks one translator that is a prompt, for all chunks of the process.
+
+    Args:
+        translator: The prompt.
+        engine: Asks its questions; closed with this.
+        journal: Where answers are kept.
+        source: Language of the texts.
+        target: Language to translate into.
+        cap_usd: What a job may cost in all, over all its runs; None for no cap.
+    """
+
+    def __init__(
+        self,
+        translator: Prompted,
+        engine: Asker,
+        journal: Journal,
+        source: str,
+        target: str,
+        cap_usd: float | None = None,
+    ) -> None:
+        self._translator = translator
+        self._engine = engine
+        self._once = Once(journal)
+        self._languages = (source, target)
+        self._cap_usd = cap_usd
+        self._threads = ThreadPoolExecutor(translator.limits.at_once, thread_name_prefix="trasvase-prompted")
+
+    @property
+    def name(self) -> str:
+        """Name and version of the translator."""
+        return self._translator.name
+
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
+        """Get an answer for every text; blocks the calling thread.
+
+        Args:
+            texts: Single lines. Repeated ones are asked once.
+            job: Who asks and pays.
+            attempt: 0, or 1 for a second opinion: each text in a request of its own, under a key of its own.
+            fresh: Ask again what the journal already knows.
+            starts: Texts with which a conversation begins.
+
+        Returns:
+            For each distinct text an Answer: the translation, or ``refused`` or ``unanswered``.
+
+        Raises:
+            TransientError: The service does not answer; what came before is in the journal.
+            PermanentError: The service does not serve us at all.
+            BudgetReached: The next question could cost more than is left; what came before is in the journal.
+        """
+        account = Account(job, (job,), self._cap_usd)
+        return run(self._ask(dict.fromkeys(texts), account, attempt, fresh, frozenset(starts)))
+
+    def close(self) -> None:
+        """Let go of the chat and the threads."""
+        self._engine.close()
+        self._threads.shutdown()
+        self._once.close()
+
+    async def _ask(
+        self, texts: Collection[str], account: Account, attempt: int, fresh: bool, starts: Collection[str]
+    ) -> dict[str, Answer]:
+        keys = questions(self.name, *self._languages, attempt, texts)
+        limits = self._translator.limits if attempt == 0 else Limits(max_items=1)
+
+        async def ask(claims: Claims) -> None:
+            mine = {text: key for text, key in keys.items() if key in claims.futures}
+            asking = _Asking(account, attempt, fresh, starts, mine, claims.futures)
+            missing = [text for text, key in mine.items() if key not in claims.known]
+            # After a failure no new question is sent, but those under way are waited for: their answers are paid.
+            sent = [self._ask_pack(pack, asking) for pack in packs(missing, limits, starts)]
+            for error in await asyncio.gather(*sent, return_exceptions=True):
+                if isinstance(error, BaseException):
+                    raise asking.failure or error
+
+        answers = await self._once.answers(keys.values(), fresh, ask)
+        return {text: answers[key] for text, key in keys.items()}
+
+    async def _ask_pack(self, pack: Sequence[str], asking: _Asking) -> None:
+        if asking.failure is not None:
+            raise asking.failure
+        try:
+            given = await self._translated(pack, asking)
+        except (TooLarge, Misaligned) as error:
+            if len(pack) > 1:
+                await self._ask_pack(pack[: len(pack) // 2], asking)
+                await self._ask_pack(pack[len(pack) // 2 :], asking)
+                return
+            given = {pack[0]: Answer(None, REFUSED if isinstance(error, TooLarge) else UNANSWERED)}
+        except BaseException as error:
+            asking.failure = asking.failure or error
+            raise
+        last_words = {asking.keys[text]: answer for text, answer in given.items() if answer.refusal != UNANSWERED}
+        await self._once.put(last_words, [])
+        for text, answer in given.items():
+            asking.futures[asking.keys[text]].set_result(answer)
+
+    async def _translated(self, pack: Sequence[str], asking: _Asking) -> dict[str, Answer]:
+        conversations: list[list[str]] = [[]]
+        for text in pack:
+            if text in asking.starts and conversations[-1]:
+                conversations.append([])
+            conversations[-1].append(text)
+        question = self._translator.question(conversations, asking.attempt)
+        ask = partial(self._engine.ask, [question], account=asking.account, fresh=asking.fresh)
+        (reply,) = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        if reply.text is None:
+            kind = TooLarge if reply.refusal == REFUSED_QUESTION else Misaligned
+            raise kind(f"{self.name}: {reply.message}")
+        return dict(zip(pack, map(Answer, self._translator.read(reply.text, len(pack))), strict=True))
