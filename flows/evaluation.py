@@ -9,14 +9,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.compare import (
-    Asking,
     collect_comparison,
     estimate_cost,
     judge_pairs,
     plan_comparison,
     plan_judging,
     report_comparison,
-    services,
     write,
 )
 from tasks.evaluate import (
@@ -32,6 +30,7 @@ from tasks.evaluate import (
     report_evaluation,
 )
 from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget
+from tasks.services import Asking, asking
 
 
 @flow(name="evaluate-adapter", task_runner=one_at_a_time())
@@ -131,7 +130,7 @@ def compare_jokes(
     Returns:
         The report's folder.
     """
-    with services():
+    with asking():
         asked, sampling = {"column": column, "prompt": prompt}, (temperature, max_tokens, seed)
         comparison = plan_comparison(
             dataset,

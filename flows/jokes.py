@@ -10,23 +10,20 @@ from prefect.client.schemas.objects import State
 
 from tasks.mine import (
     STEPS,
-    Mode,
     Preset,
     Step,
     ask_in_batches,
-    asker,
-    batches,
     collect_extracted,
     collect_jokes,
     estimate_cost,
     extract_chunk,
     plan_extracting,
     plan_refining,
-    purse,
     refine_chunk,
     report_jokes,
 )
 from tasks.plan import budget_now, chunk_runner, estimated, pausing_at_the_budget, run_chunks, working_on
+from tasks.services import Asking, asking
 from tasks.storage.schemas import JOKES_REFINED, WINDOW_JOKES
 
 
@@ -39,7 +36,7 @@ def mine_jokes(
     steps: list[Step] | None = None,
     models: dict[Step, str] | None = None,
     funnel: Preset = "default",
-    mode: Mode = "online",
+    mode: Asking = "online",
     budget_usd: float | None = None,
     estimate: bool = False,
     max_chars: int = 10_000,
@@ -79,7 +76,7 @@ def mine_jokes(
     if estimate:
         return estimated(estimate_cost(windows, asked, variety, funnel, mode))
     budget = budget_now(budget_usd)
-    with pausing_at_the_budget(), working_on(windows.folder, asker, purse, batches):
+    with pausing_at_the_budget(), asking(), working_on(windows.folder):
         ask_in_batches(mode, windows, budget, chunks)
         missing = run_chunks(extract_chunk, windows, WINDOW_JOKES, chunks, force, restarts, budget=budget)
         if missing:

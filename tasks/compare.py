@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 
 from tasks.chat import names as chat_names
-from tasks.chat import open_chat, split_model
-from tasks.chat.asker import Asker
-from tasks.chat.batch import BatchAsker
-from tasks.chat.mistral_batch import open_batches
-from tasks.chat.prices import read_prices
-from tasks.chat.protocol import Account, Engine
+from tasks.chat import split_model
+from tasks.chat.protocol import Account
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.judging.collect import Tables
@@ -28,24 +22,14 @@ from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, nothing_to_do, patient, run_chunks, shown, working_on
-from tasks.remote.journal import Journal
-from tasks.settings import Settings, read_options
+from tasks.services import Asking, engine, journal, prices
+from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import PAIRS, PAIRS_JUDGED, REQUESTS, WRITTEN
 from tasks.storage.tables import read_group
 
-Asking = Literal["online", "batch"]
 _LATEST_CHAT = "latest-chat"  # the newest adapter that writes, as finetune-lora leaves it
-
-
-@contextmanager
-def services() -> Iterator[None]:
-    """Let go of every service and of the journal at the end."""
-    with ExitStack() as at_the_end:
-        at_the_end.callback(_journal.close)
-        at_the_end.callback(open_engines.close)
-        yield
 
 
 @task(task_run_name="plan", **LOCAL)
@@ -70,7 +54,7 @@ def plan_comparison(
     check_restarts(restarts)
     root, logger = DataRoot(Settings().data), get_run_logger()
     chat, model = split_model(judge)
-    service = _engine(chat).name
+    service = engine(chat).name
     version = find_version(root.datasets, dataset)
     certificate = check_version(version)
     source = find_split(version, certificate, split)
@@ -110,9 +94,8 @@ def price_comparison(comparison: Comparison, mode: Asking) -> str:
     from tasks.judging.cost import estimate_of, questions_of
 
     root = DataRoot(Settings().data)
-    services = {chat: _engine(chat).name for chat in questions_of(comparison)}
-    prices = read_prices(Settings().prices)
-    found = estimate_of(comparison, services, _journal(root), prices, mode == "batch")
+    services = {chat: engine(chat).name for chat in questions_of(comparison)}
+    found = estimate_of(comparison, services, journal(root), prices(), mode == "batch")
     rows = [row for each in found for row in each.rows()]
     shown(create_table_artifact, key="estimate", table=rows, description="What compare-jokes would cost")
     told = " ".join(str(each) for each in found)
@@ -152,7 +135,7 @@ def write_in_batches(side: Side, sampling: Sampling, account: Account) -> None:
     who = side.contestant.who
     assert isinstance(who, Remote)
     asked = writing.questions([row["messages"] for row in rows], who.model, sampling)
-    _batches(who.chat).ask(asked, account=account)
+    engine(who.chat, "batch").ask(asked, account=account)
 
 
 @task(task_run_name="open {side.contestant.name}", **LOCAL)
@@ -211,7 +194,7 @@ def judge_in_batches(judging: Manifest, judge: str, account: Account) -> None:
         for row in read_group(judging.rows_path, PAIRS, chunk.number).to_pylist()
     ]
     chat, model = split_model(judge)
-    _batches(chat).ask(asking.questions(rows, model, judging.parameters["variety"]), account=account)
+    engine(chat, "batch").ask(asking.questions(rows, model, judging.parameters["variety"]), account=account)
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
@@ -221,7 +204,7 @@ def judge_chunk(chunk: Chunk, manifest: Manifest, judge: str, account: Account) 
 
     rows = read_group(manifest.rows_path, PAIRS, chunk.number).to_pylist()
     (chat, model), variety = split_model(judge), manifest.parameters["variety"]
-    judged = judging.judge_rows(rows, _engine(chat), account, model=model, variety=variety)
+    judged = judging.judge_rows(rows, engine(chat), account, model=model, variety=variety)
     path = judging.write_chunk(judged, manifest.path(chunk), manifest.job)
     manifest.aside(chunk).unlink(missing_ok=True)
     return path
@@ -277,7 +260,7 @@ def _contestant(typed: str, device: Device, load_in_4bit: bool, root: DataRoot) 
         raise PermanentError("A model has no name. Give an adapter, a model on the hub or a folder, or chat:model.")
     if typed.partition(":")[0] in chat_names() and ":" in typed:
         chat, model = split_model(typed)
-        return contestants.remote(typed, chat, model, _engine(chat).name)
+        return contestants.remote(typed, chat, model, engine(chat).name)
     is_adapter = any((at / RECORD).is_file() for at in (root.adapters / typed, Path(typed)))
     if is_adapter or typed in (CURRENT, LATEST, _LATEST_CHAT):
         folder = find_adapter(root.adapters, typed)
@@ -297,36 +280,15 @@ def _writer(contestant: Contestant, sampling: Sampling, account: Account | None)
         return open_local(who, sampling)
     assert isinstance(who, Remote)
     assert account is not None
-    return ServiceWriter(_engine(who.chat), who.model, sampling, account)
-
-
-def _open_engine(chat: str) -> Asker:
-    return Asker(open_chat(chat, read_options), _journal(DataRoot(Settings().data)), read_prices(Settings().prices))
-
-
-def _batches(chat: str) -> Engine:
-    """Made for one task: it tells that task's log how a batch stands."""
-    root, tell = DataRoot(Settings().data), get_run_logger().info
-    service = open_batches(open_engines(chat).chat)
-    return BatchAsker(service, _journal(root), read_prices(Settings().prices), lambda text: tell("%s", text))
+    return ServiceWriter(engine(who.chat), who.model, sampling, account)
 
 
 def _open_local(who: Local, sampling: Sampling) -> LocalWriter:
     return LocalWriter(who, sampling)
 
 
-def _open_journal(root: DataRoot) -> Journal:
-    return Journal(root.journal / "answers.sqlite")
-
-
-_journal = Shared(_open_journal, close=Journal.close)
-open_engines = Shared(_open_engine, close=Asker.close)
 open_local = Shared(_open_local)
 _writing: dict[str, Side] = {}  # who writes a job of this run
-
-
-def _engine(chat: str) -> Engine:
-    return open_engines(chat)
 
 
 def _plain(name: str) -> str:

@@ -9,26 +9,19 @@ from typing import Any, Literal
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.chat import open_chat, split_model
-from tasks.chat.asker import Asker
-from tasks.chat.batch import BatchAsker
-from tasks.chat.mistral_batch import open_batches
-from tasks.chat.prices import read_prices
-from tasks.chat.protocol import Account, Engine, Limits
+from tasks.chat import split_model
+from tasks.chat.protocol import Account
 from tasks.chunks.manifest import Chunk, Manifest
-from tasks.engines.shared import Shared
 from tasks.jokes.collect import Tables
-from tasks.jokes.purse import Purse
 from tasks.jokes.refine import Asked
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, patient, shown
-from tasks.remote.journal import Journal
-from tasks.settings import Settings, read_options
+from tasks.services import Asking, chat_of, engine_and_model, journal, prices
+from tasks.settings import Settings
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import JOKES_EXTRACTED, JOKES_REFINED, WINDOW_JOKES, WINDOWS
 from tasks.storage.tables import read_group
 
-Mode = Literal["online", "batch"]
 Preset = Literal["default", "predecessor"]
 Step = Literal["levels", "keywords", "refinement", "rewrite"]
 STEPS: tuple[Step, ...] = ("levels", "keywords", "refinement", "rewrite")
@@ -52,11 +45,11 @@ def plan_extracting(
     from tasks.jokes.extract import VERSION
 
     check_restarts(restarts)
-    prices = read_prices(Settings().prices)
+    known = prices()
     for name in (model, *asked.values()):
-        prices.of(_engine(name)[1])
+        known.of(engine_and_model(name)[1])
     parameters = {"model": model, "language": language, "max_chars": max_chars, "overlap_chars": overlap_chars}
-    versions = {"code": VERSION, "prompt": prompts.EXTRACT, "chat": _engine(model)[0].name}
+    versions = {"code": VERSION, "prompt": prompts.EXTRACT, "chat": engine_and_model(model)[0].name}
     jobs = DataRoot(Settings().data).jobs
     manifest = plan.plan_extracting(transcripts, jobs, chunk_size, parameters, versions)
     logger, notes = get_run_logger(), plan.notes_of(manifest)
@@ -67,19 +60,20 @@ def plan_extracting(
 
 
 @task(task_run_name="estimate", **LOCAL)
-def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, funnel: str, mode: Mode) -> str:
+def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, funnel: str, mode: Asking) -> str:
     """Say what the walk would cost; nothing is asked."""
     from tasks.chat.estimate import estimate
     from tasks.jokes.estimate import rates_of_windows, work_of_jokes, work_of_windows
     from tasks.jokes.funnel import PRESETS
 
-    known, paid = read_prices(Settings().prices), journal(DataRoot(Settings().data))
-    engine = Asked(*_engine(windows.parameters["model"]))
-    steps = {str(step): Asked(*_engine(model)) for step, model in asked.items()}
+    known, paid = prices(), journal(DataRoot(Settings().data))
+    engine = Asked(*engine_and_model(windows.parameters["model"]))
+    steps = {str(step): Asked(*engine_and_model(model)) for step, model in asked.items()}
     stages = PRESETS[funnel].of_steps(steps)
     work = work_of_windows(windows, engine, known, paid)
     work += work_of_jokes(windows, steps, variety, stages, known, paid)
-    rates, limits = rates_of_windows(windows, engine, paid), _limits(windows.parameters["model"])
+    rates = rates_of_windows(windows, engine, paid)
+    limits = chat_of(split_model(windows.parameters["model"])[0]).limits
     told = estimate(work, known, rates, limits, batch=mode == "batch")
     get_run_logger().info("%s", told)
     shown(create_table_artifact, key="mine-estimate", table=told.rows(), description=str(told))
@@ -87,7 +81,11 @@ def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, fu
 
 
 def ask_in_batches(
-    mode: Mode, manifest: Manifest, budget: float | None, chunks: Sequence[int] | None, windows: Manifest | None = None
+    mode: Asking,
+    manifest: Manifest,
+    budget: float | None,
+    chunks: Sequence[int] | None,
+    windows: Manifest | None = None,
 ) -> None:
     """In batch mode every question of a job's missing chunks at once; the chunks then find the answers in the journal."""
     if mode == "batch":
@@ -134,7 +132,7 @@ def plan_refining(
     steps = {str(step): asked[step] for step in STEPS if step in asked}
     parameters = {"steps": steps, "variety": variety, "funnel": funnel}
     prompts = {step: PROMPTS[step] for step in steps}
-    chats = {f"{step} chat": _engine(model)[0].name for step, model in steps.items()}
+    chats = {f"{step} chat": engine_and_model(model)[0].name for step, model in steps.items()}
     versions = {"code": VERSION, **prompts, **chats}
     manifest = plan.plan_refining(jokes, windows.folder.parent, chunk_size, parameters, versions)
     get_run_logger().info("%s: %d jokes, steps %s.", manifest.job, manifest.rows, ", ".join(prompts) or "none")
@@ -185,12 +183,12 @@ def report_jokes(windows: Manifest, jokes: Manifest, tables: Tables) -> Path:
 
 
 def _extracted(
-    manifest: Manifest, chunks: Sequence[Chunk], account: Account, mode: Mode, again: frozenset[int] = frozenset()
+    manifest: Manifest, chunks: Sequence[Chunk], account: Account, mode: Asking, again: frozenset[int] = frozenset()
 ) -> list[dict[str, Any]]:
     from tasks.jokes.extract import extract_windows
 
     rows = [row for chunk in chunks for row in read_group(manifest.rows_path, WINDOWS, chunk.number).to_pylist()]
-    engine, model = _engine(manifest.parameters["model"], mode)
+    engine, model = engine_and_model(manifest.parameters["model"], mode)
     language = manifest.parameters["language"]
     return extract_windows(rows, engine, account, model=model, language=language, again=again)
 
@@ -199,7 +197,7 @@ def _refined(
     manifest: Manifest,
     chunks: Sequence[Chunk],
     account: Account,
-    mode: Mode,
+    mode: Asking,
     again: frozenset[tuple[int, str]] = frozenset(),
 ) -> list[dict[str, Any]]:
     from tasks.jokes.funnel import PRESETS
@@ -208,46 +206,10 @@ def _refined(
     rows = [
         row for chunk in chunks for row in read_group(manifest.rows_path, JOKES_EXTRACTED, chunk.number).to_pylist()
     ]
-    steps = {step: Asked(*_engine(model, mode)) for step, model in manifest.parameters["steps"].items()}
+    steps = {step: Asked(*engine_and_model(model, mode)) for step, model in manifest.parameters["steps"].items()}
     wanted = PRESETS[manifest.parameters["funnel"]].of_steps(steps).wants
     return refine_jokes(rows, steps, account, variety=manifest.parameters["variety"], wanted=wanted, again=again)
 
 
 def _account(manifest: Manifest, budget: float | None, *others: Manifest) -> Account:
     return Account(manifest.job, (manifest.job, *(each.job for each in others)), budget)
-
-
-def _open_journal(root: DataRoot) -> Journal:
-    return Journal(root.journal / "answers.sqlite")
-
-
-def _open_asker(chat: str, root: DataRoot) -> Asker:
-    return Asker(open_chat(chat, read_options), journal(root), read_prices(Settings().prices))
-
-
-def _open_batches(chat: str, root: DataRoot) -> BatchAsker:
-    def tell(text: str) -> None:
-        get_run_logger().info("%s", text)
-
-    return BatchAsker(open_batches(asker(chat, root).chat), journal(root), read_prices(Settings().prices), tell)
-
-
-def _open_purse(chat: str, root: DataRoot) -> Purse:
-    return Purse(asker(chat, root))
-
-
-journal = Shared(_open_journal)
-# A chat's client, gate and answers under way serve all chunks in flight, and so does the purse that they share.
-asker = Shared(_open_asker, close=Asker.close)
-purse = Shared(_open_purse)
-batches = Shared(_open_batches)
-
-
-def _limits(name: str) -> Limits:
-    return asker(split_model(name)[0], DataRoot(Settings().data)).chat.limits
-
-
-def _engine(name: str, mode: Mode = "online") -> tuple[Engine, str]:
-    chat, model = split_model(name)
-    root = DataRoot(Settings().data)
-    return batches(chat, root) if mode == "batch" else purse(chat, root), model

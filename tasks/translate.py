@@ -18,7 +18,7 @@ from tasks.llava.collect import Tables
 from tasks.llava.segments import Unit
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, shown
-from tasks.remote.journal import Journal
+from tasks.services import journal, prices
 from tasks.settings import Settings, read_options
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
@@ -70,7 +70,7 @@ def plan_translation(
         "corrections": None,
     }
     if memory is not None:
-        summary = import_memory(memory, _journal(root), root.journal, source_language, target)
+        summary = import_memory(memory, journal(root), root.journal, source_language, target)
         parameters["memory"] = summary.digest
         get_run_logger().info(
             "Memory %s: %d turns, %d taken over, %d flagged and asked again, %d refused.",
@@ -83,7 +83,7 @@ def plan_translation(
     settled = best(memory_path(root.memory, source_language, target)) if corrections else None
     if settled and settled.choices:
         texts = {text: choice.text for text, choice in settled.choices.items()}
-        parameters["corrections"] = keep_reviewed(texts, _journal(root), source_language, target)
+        parameters["corrections"] = keep_reviewed(texts, journal(root), source_language, target)
         get_run_logger().info(
             "Corrections: the texts that people settled for %d turns are used; on %d of them people differ.",
             len(texts),
@@ -129,7 +129,7 @@ def collect_translation(manifest: Manifest, name: str) -> Tables:
     from tasks.llava.collect import collect
 
     root = DataRoot(Settings().data)
-    cost = sum(call.cost_usd for call in _journal(root).calls(manifest.job))
+    cost = sum(call.cost_usd for call in journal(root).calls(manifest.job))
     tables = collect(manifest, root.tables, f"{name}-{manifest.parameters['target']}", cost)
     counts = tables.counts
     get_run_logger().info(
@@ -155,7 +155,7 @@ def report_translation(manifest: Manifest, tables: Tables) -> Path:
         else None
     )
     folder = root.reports / f"translate-{tables.table.stem}"
-    report = write_report(folder, manifest, tables, _journal(root).calls(manifest.job), memory)
+    report = write_report(folder, manifest, tables, journal(root).calls(manifest.job), memory)
     shown(create_markdown_artifact, key=f"translate-{tables.table.stem}", markdown=report.markdown)
     get_run_logger().info("Report: %s", report.html)
     return report.html
@@ -183,19 +183,12 @@ def open_translator(name: str, source: str, target: str) -> Translator | Prompte
     return translator
 
 
-def _open_journal(root: DataRoot) -> Journal:
-    return Journal(root.journal / "answers.sqlite")
-
-
-_journal = Shared(_open_journal)
-
-
 def _open_asker(name: str, source: str, target: str, root: DataRoot, budget_usd: float | None) -> Asker | PromptedAsker:
-    translator, journal = open_translator(name, source, target), _journal(root)
+    translator, answers = open_translator(name, source, target), journal(root)
     if not isinstance(translator, Prompted):
-        return Asker(translator, journal, source, target)
-    engine = ChatAsker(translator.chat, journal, read_prices(Settings().prices))
-    return PromptedAsker(translator, engine, journal, source, target, budget_usd)
+        return Asker(translator, answers, source, target)
+    engine = ChatAsker(translator.chat, answers, prices())
+    return PromptedAsker(translator, engine, answers, source, target, budget_usd)
 
 
 # A translator's client, gate and answers under way serve all chunks in flight.
@@ -210,12 +203,12 @@ def _memories(
     from tasks.llava.lexicon import Lexicon
     from tasks.llava.memory import JournaledMemory, read_summary, reviewed_memory, summary_path
 
-    journal, memories = _journal(root), []
+    answers, memories = journal(root), []
     if corrections:
-        memories.append(reviewed_memory(journal, corrections, source, target))
+        memories.append(reviewed_memory(answers, corrections, source, target))
     if memory:
         lexicon = Lexicon.from_json(read_summary(summary_path(root.journal, memory, source, target)).lexicon)
-        memories.append(JournaledMemory(journal, memory, source, target, lexicon))
+        memories.append(JournaledMemory(answers, memory, source, target, lexicon))
     return memories
 
 

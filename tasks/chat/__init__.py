@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
     from tasks.chat.protocol import Chat
 
-_ENGINES = Engines(
-    __name__, __path__, "chat", others={"protocol", "asker", "batch", "mistral_batch", "prices", "estimate", "replies"}
-)
+_OTHERS = {"protocol", "asker", "batch", "estimate", "fence", "mistral_batch", "prices", "purse", "replies"}
+_ENGINES = Engines(__name__, __path__, "chat", others=_OTHERS)
 names, module_of = _ENGINES.names, _ENGINES.module_of
 
 

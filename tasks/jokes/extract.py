@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.chat.fence import recites
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.jokes import prompts
 from tasks.storage.errors import PermanentError
@@ -127,7 +128,7 @@ def failure(question: Question, reply: Reply) -> tuple[str, str] | None:
     """Why a reply is none, as code and message; None for one that is."""
     if reply.refusal is not None:
         return reply.refusal, reply.message or REASONS[reply.refusal]
-    if prompts.leaks(question, reply.text or ""):
+    if recites(question, reply.text or ""):
         return LEAKED, REASONS[LEAKED]
     return None
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from tasks.chat.fence import recites
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.judging import prompts
 from tasks.judging.statistics import Said, Verdict, verdict_of
@@ -163,7 +164,7 @@ def _read(question: Question, reply: Reply) -> _Answer:
     if reply.refusal is not None or reply.text is None:
         code = reply.refusal or UNREADABLE
         return _Answer(None, None, code, reply.message or REASONS[code])
-    if prompts.recites(question, reply.text):
+    if recites(question, reply.text):
         return _Answer(None, None, LEAKED, REASONS[LEAKED])
     read = prompts.Judgement.model_validate_json(reply.text)  # held against its schema before it came here
     return _Answer(read.winner, read.reason)

@@ -13,10 +13,10 @@ them.
 from __future__ import annotations
 
 import hashlib
-import re
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.chat.fence import fenced, mark_of
 from tasks.chat.protocol import Question
 from tasks.judging.statistics import Said
 
@@ -57,30 +57,14 @@ def ask(model: str, request: str, first: str, second: str, variety: str) -> Ques
         second: The text that is called B.
         variety: The language as it is spoken where the jokes are for, such as ``Chilean Spanish``.
     """
-    # Made from the texts, so that the same pair is the same question and no text can hold its own mark.
-    parts = repr((JUDGE, request, first, second)).encode()
-    mark = f"TRASVASE-{hashlib.blake2b(parts, digest_size=6).hexdigest()}"
-    data = "\n\n".join(
-        f"<{name}>\n{text.translate(_HARMLESS)}\n</{name}>"
-        for name, text in (("request", request), ("joke_A", first), ("joke_B", second))
-    )
-    system = f"{_TASK.format(variety=variety)}\n\n{_RULES.format(mark=mark)}"
+    data = "\n\n".join((fenced("request", request), fenced("joke_A", first), fenced("joke_B", second)))
+    rules = _RULES.format(mark=mark_of(JUDGE, request, first, second))
+    system = f"{_TASK.format(variety=variety)}\n\n{rules}"
     user = f"{data}\n\nWhich joke is better? Answer with Judgement as JSON."
     return Question(model, (("system", system), ("user", user)), JUDGE, Judgement, max_tokens=MAX_TOKENS)
-
-
-def recites(question: Question, reply: str) -> bool:
-    """Whether a reply holds the mark of its instructions, as a text with hidden instructions could make it do."""
-    mark = _MARK.search(question.messages[0][1])
-    return mark is not None and mark[0] in reply
 
 
 def key(variety: str) -> str:
     """Name and content of the prompt: enters jobs and reports, so that a changed text is another job."""
     content = "\0".join((_TASK, _RULES, variety, str(Judgement.model_json_schema())))
     return f"{JUDGE}@{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-
-
-_MARK = re.compile("TRASVASE-[0-9a-f]{12}")
-# The look-alikes keep a joke about "<3" readable, and no text can close its delimiter.
-_HARMLESS = str.maketrans({"<": "‹", ">": "›"})

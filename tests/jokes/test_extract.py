@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.chat.fence import recites
 from tasks.chat.protocol import CUT, REFUSED, UNREADABLE, Question, Reply
 from tasks.jokes import prompts
 from tasks.jokes.extract import FLOOR_CHARS, LEAKED, AllRefused, extract_windows, halve
@@ -134,8 +135,8 @@ def test_equal_texts_have_equal_questions_and_no_text_holds_its_own_canary() -> 
     assert one.identity == same.identity != other.identity
     # Somebody who saw one canary and says it in another routine is not taken for a leak of that one.
     canary = one.messages[0][1].split("TRASVASE-")[1][:12]
-    assert prompts.leaks(one, f"… TRASVASE-{canary} …")
-    assert not prompts.leaks(other, f"… TRASVASE-{canary} …")
+    assert recites(one, f"… TRASVASE-{canary} …")
+    assert not recites(other, f"… TRASVASE-{canary} …")
 
 
 def test_an_answer_s_own_words_are_kept_for_a_reply_without_text() -> None:

@@ -15,11 +15,11 @@ import pytest
 from tasks.chat.asker import Asker
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import BudgetReached, Completion, Question
+from tasks.chat.purse import Purse
 from tasks.chat.scripted import ScriptedChat
 from tasks.chunks.manifest import CountsDiffer
 from tasks.cli import main
 from tasks.jokes.collect import collect
-from tasks.jokes.purse import Purse
 from tasks.jokes.sources import BadSource
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT

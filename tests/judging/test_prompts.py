@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tasks.chat import fence
 from tasks.chat.protocol import Account, Question, Reply
 from tasks.judging import prompts
 from tasks.judging.judge import judge_rows
@@ -37,7 +38,7 @@ def test_no_text_can_close_its_delimiter(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_of_a_text_is_among_the_instructions(text: str) -> None:
     one, other = (prompts.ask("m", "Sobre: suegra", each, "Otro.", "Chilean Spanish") for each in (text, "Manso."))
-    mark = prompts._MARK
+    mark = fence._MARK
     assert mark.sub("", one.messages[0][1]) == mark.sub("", other.messages[0][1])
     assert one.answer is prompts.Judgement
     assert one.temperature == 0
