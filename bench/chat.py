@@ -19,6 +19,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,10 +121,11 @@ class Bench:
         wall = time.perf_counter() - started
         if process.returncode not in (0, -signal.SIGKILL):
             raise RuntimeError(f"the run ended with {process.returncode}")
-        answers = json.loads(result.read_text()) if result.exists() else []
+        told: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {"texts": [], "memory": 0.0}
+        answers = told["texts"]
         wrong = sum(answer != prompt for prompt, answer in zip(prompts, answers, strict=False))
         cpu = usage.ru_utime + usage.ru_stime
-        return Measured(wall, cpu, usage.ru_maxrss / 1024, len(answers), wrong, self.standin.stats())
+        return Measured(wall, cpu, told["memory"], len(answers), wrong, self.standin.stats())
 
 
 def questions_of(texts: list[str]) -> list[Question]:
@@ -197,7 +199,10 @@ WAYS: dict[str, Callable[[list[str], Path], list[str]]] = {"ours": ours, "bare":
 def ask(way: str, prompts: Path, journal: Path, result: Path) -> None:
     """The process that is measured: ask all prompts, write the answers."""
     answers = WAYS[way](json.loads(prompts.read_text()), journal)
-    result.write_text(json.dumps([Repeated.model_validate_json(answer).texto for answer in answers]))
+    texts = [Repeated.model_validate_json(answer).texto for answer in answers]
+    # The peak that wait4 tells may be the parent's, from before exec.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    result.write_text(json.dumps({"texts": texts, "memory": int(peak) / 1024}))
 
 
 def invented(number: int) -> list[str]:
