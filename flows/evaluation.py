@@ -1,4 +1,4 @@
-"""How good an adapter is, and whether it is better than the one in use."""
+"""How good an adapter is, whether it is better than the one in use, and which of two writers a judge prefers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from tasks.compare import (
+    Asking,
+    collect_comparison,
+    estimate_cost,
+    judge_pairs,
+    plan_comparison,
+    plan_judging,
+    report_comparison,
+    services,
+    write,
+)
 from tasks.evaluate import (
     Device,
     Metric,
@@ -20,6 +31,7 @@ from tasks.evaluate import (
     promote_adapter,
     report_evaluation,
 )
+from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget
 
 
 @flow(name="evaluate-adapter", task_runner=one_at_a_time())
@@ -65,3 +77,81 @@ def evaluate_adapter(
     told = report_evaluation(plan, metric, minimal_difference)
     promote_adapter(plan, told, promote)
     return told.report.folder
+
+
+@flow(name="compare-jokes", task_runner=chunk_runner())
+def compare_jokes(
+    dataset: str,
+    model_a: str,
+    model_b: str,
+    judge: str,
+    split: str = "test",
+    column: str = "messages",
+    prompt: str = "",
+    variety: str = "Chilean Spanish",
+    temperature: float = 0.7,
+    max_tokens: int = 400,
+    seed: int = 0,
+    mode: Asking = "online",
+    budget_usd: float | None = None,
+    estimate: bool = False,
+    chunk_size: int = 50,
+    device: Device = "cuda",
+    load_in_4bit: bool = False,
+    human: Path | None = None,
+    force: bool = False,
+    name: str = "",
+    restarts: int = 0,
+) -> Path | State[Any]:
+    """Let two models write the same jokes, and a third one judge them blind. Press Retry to do only what is missing.
+
+    Args:
+        dataset: Name of a dataset, name/version where it has several, or a folder.
+        model_a: An adapter in adapters/, a model on the hub or in a folder, or chat:model of a service.
+        model_b: What it is compared with, as model_a.
+        judge: Who judges, as chat:model, such as mistral:mistral-large-4; best of another family than the two.
+        split: Which requests are written about.
+        column: Conversations, of which the last answer is left out; or texts such as keywords, with a prompt.
+        prompt: What is asked about each text, with {text} where it belongs; empty for conversations.
+        variety: The language as it is spoken where the jokes are for, in English.
+        temperature: Of both writers, 0 to 2; the judge has 0.
+        max_tokens: Of a joke; one that does not end by then cannot be judged.
+        seed: Of both writers; another one is another comparison.
+        mode: batch asks services through their batch API, at half the price and in hours instead of minutes.
+        budget_usd: What it may cost in all, over all its runs; at it the run pauses and asks for more. Empty: no end.
+        estimate: Only say what it would cost: calls, tokens, dollars. Nothing is asked.
+        chunk_size: Requests per chunk; another size is another job, with the answers of this one.
+        device: Of models that are not services: cuda; cpu is for toy models.
+        load_in_4bit: Quantise base models; adapters are held as they were trained.
+        human: People's choices, as CSV or Parquet with id (of a pair), choice (a, b, tie, neither) and user.
+        force: Do all chunks again although they are done; what a service has answered is not asked again.
+        name: The table's name; the two models' with "-against-" when empty.
+        restarts: Counted by the automation that starts a crashed run again; leave it 0.
+
+    Returns:
+        The report's folder.
+    """
+    with services():
+        asked, sampling = {"column": column, "prompt": prompt}, (temperature, max_tokens, seed)
+        comparison = plan_comparison(
+            dataset,
+            split,
+            (model_a, model_b),
+            judge,
+            asked,
+            variety,
+            sampling,
+            device,
+            load_in_4bit,
+            chunk_size,
+            restarts,
+        )
+        if estimate:
+            return estimate_cost(comparison, mode)
+        budget = budget_now(budget_usd)
+        with pausing_at_the_budget():
+            write(comparison, budget, mode, force, restarts)
+            judging = plan_judging(comparison, chunk_size)
+            judge_pairs(judging, comparison, budget, mode, force, restarts)
+        tables = collect_comparison(comparison, judging, name)
+        return report_comparison(judging, tables, human).folder

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.finetune import Device, LoraSettings, Preset, package_adapter, plan_training, train_adapter, working_on
+from tasks.finetune import Device, LoraSettings, Preset, package_adapter, plan_training, train_adapter
+from tasks.plan import working_on
 
 DEFAULTS = LoraSettings()
 
@@ -40,7 +41,8 @@ def finetune_lora(
         text_columns: Columns whose texts are shown; text (prompt with completions) when empty.
         image_column: Column with the images' paths; image or path when empty.
         label_column: Column with a list of labels, or with one; labels or label when empty.
-        completion_column: Column with free answers instead of labels, for chat models.
+        completion_column: Column with free answers instead of labels, for chat models; conversations in a column messages
+            need no name.
         device: cuda; cpu is for toy models.
         processes: Processes that share each step, one per GPU; 0 for all GPUs of the worker.
         name: Of the adapter; dataset and base model when empty.
@@ -64,6 +66,6 @@ def finetune_lora(
         processes,
         restarts,
     )
-    with working_on(plan):
+    with working_on(plan.folder):
         train_adapter(plan, name)
         return package_adapter(plan, name)

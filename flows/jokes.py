@@ -79,13 +79,13 @@ def mine_jokes(
     if estimate:
         return estimated(estimate_cost(windows, asked, variety, funnel, mode))
     budget = budget_now(budget_usd)
-    with pausing_at_the_budget(), working_on(windows, asker, purse, batches):
+    with pausing_at_the_budget(), working_on(windows.folder, asker, purse, batches):
         ask_in_batches(mode, windows, budget, chunks)
         missing = run_chunks(extract_chunk, windows, WINDOW_JOKES, chunks, force, restarts, budget=budget)
         if missing:
             return windows.folder
         jokes = plan_refining(windows, collect_extracted(windows), asked, variety, funnel, 3 * chunk_size)
-        with working_on(jokes):
+        with working_on(jokes.folder):
             ask_in_batches(mode, jokes, budget, None, windows)
             again = force and chunks is None
             run_chunks(refine_chunk, jokes, JOKES_REFINED, None, again, restarts, budget=budget, windows=windows)

@@ -53,7 +53,7 @@ def read_memes(
         The table of images that were read; the job's folder while chunks are missing because only some were asked for.
     """
     manifest = plan_reading(folder, labels or {}, reader, languages or ["ru", "en"], chunk_size, images, restarts)
-    with working_on(manifest, open_reader):
+    with working_on(manifest.folder, open_reader):
         missing = run_chunks(read_chunk, manifest, MEME_READINGS, chunks, force, restarts)
         if missing:
             return manifest.folder
@@ -107,7 +107,7 @@ def classify_memes(
     of_vlm = {"model": vlm, "load_in_4bit": load_in_4bit, "max_pixels": max_pixels}
     of_clip = {"model": clip, "prompts": prompts, "with_text": with_text}
     jobs = plan_classifying(table, of_vlm, of_clip, images, labels, device, chunk_size, restarts)
-    with working_on(jobs.vlm, open_vlm), working_on(jobs.clip, open_clip):
+    with working_on(jobs.vlm.folder, open_vlm), working_on(jobs.clip.folder, open_clip):
         missing = run_chunks(ask_vlm, jobs.vlm, VLM_ANSWERS, chunks, force, restarts)
         open_vlm.close()  # the two together may not fit on one GPU
         missing += run_chunks(ask_clip, jobs.clip, CLIP_ANSWERS, chunks, force, restarts)

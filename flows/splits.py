@@ -23,6 +23,7 @@ def build_splits(
     stratify: bool = False,
     label: str = "",
     licence: str = "",
+    keep: str = "",
     restarts: int = 0,
 ) -> Path:
     """Freeze a version of a dataset whose splits share no group, with a certificate and a Hugging Face card.
@@ -30,7 +31,7 @@ def build_splits(
     Args:
         table: Any table: its name under tables/, such as "llava-es-reviewed", or a path.
         name: Of the dataset; the table's when empty.
-        group_by: Column whose equal values stay in one split, such as image; or a list of columns.
+        group_by: Column whose equal values stay in one split, such as image or routine; or a list of columns.
         seed: Another seed is another split; a group's split depends on seed and group alone.
         validation: Share of the groups for validation; 0 to do without.
         test: Share of the groups for the test.
@@ -39,6 +40,7 @@ def build_splits(
         stratify: Put labels in proportion exactly. Added rows may then move groups.
         label: Column with the labels; labels or label when empty.
         licence: Of the source, such as cc-by-nc-4.0; what the table's provenance says when empty.
+        keep: Column of true and false that says which rows are taken, such as keep; all when empty.
         restarts: Counted by the automation that starts a crashed run again; leave it 0.
 
     Returns:
@@ -58,4 +60,5 @@ def build_splits(
         stratify=stratify,
         label=label,
         licence=licence,
+        keep=keep,
     )

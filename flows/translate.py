@@ -54,7 +54,7 @@ def translate_llava(
         source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts
     )
     budget = budget_now(budget_usd)
-    with pausing_at_the_budget(), working_on(manifest, asker):
+    with pausing_at_the_budget(), working_on(manifest.folder, asker):
         missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts, budget_usd=budget)
         if missing:
             return manifest.folder

@@ -82,7 +82,7 @@ def plan_evaluation(
     restarts: int,
 ) -> Plan:
     """Find adapter and dataset, hold both against what they were, and find or make every job."""
-    from tasks.evaluation.plan import data_of, plan, subjects_of
+    from tasks.evaluation.plan import answers_of, data_of, plan, subjects_of
     from tasks.evaluation.promote import CURRENT, current, find_adapter
     from tasks.models.adapter import read_adapter
     from tasks.splits.build import check_version, find_version
@@ -91,6 +91,7 @@ def plan_evaluation(
     root, logger = DataRoot(Settings().data), get_run_logger()
     folder = find_adapter(root.adapters, adapter)
     record = read_adapter(folder)
+    answers_of(record, folder.name)
     own, notes = "/".join((record.dataset["name"], record.dataset["version"])), []
     version = find_version(root.datasets, dataset or own)
     certificate = check_version(version)
@@ -131,7 +132,7 @@ def predict(plan: Plan, restarts: int) -> None:
         try:
             for subject in alike:
                 for job in subject.jobs.values():
-                    with working_on(job):
+                    with working_on(job.folder):
                         _asked[job.job] = (subject, plan.data)
                         if job.pending(PREDICTIONS):
                             open_model(subject, plan.data)

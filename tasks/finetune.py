@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -12,7 +11,6 @@ from uuid import UUID
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
-from tasks.chunks.lock import only_run
 from tasks.options import LOCAL
 from tasks.plan import check_restarts, shown
 from tasks.settings import Settings
@@ -20,9 +18,9 @@ from tasks.storage.root import DataRoot
 from tasks.training.lora import LoraSettings, choose
 from tasks.training.plan import Device, Plan
 
-__all__ = ["Device", "LoraSettings", "Preset", "package_adapter", "plan_training", "train_adapter", "working_on"]
+__all__ = ["Device", "LoraSettings", "Preset", "package_adapter", "plan_training", "train_adapter"]
 
-Preset = Literal["", "mmhs-paligemma2", "mmhs-qwen2vl"]
+Preset = Literal["", "mmhs-paligemma2", "mmhs-qwen2vl", "vina-mistral-7b"]
 
 _SHOW_EVERY = 10  # seconds between two updates of the page
 
@@ -112,13 +110,6 @@ def package_adapter(plan: Plan, name: str) -> Path:
     shown(create_markdown_artifact, key=f"adapter-{folder.name}", markdown=card)
     get_run_logger().info("Adapter: %s", folder)
     return folder
-
-
-@contextmanager
-def working_on(plan: Plan) -> Iterator[None]:
-    """Hold the job's lock."""
-    with only_run(plan.folder):
-        yield
 
 
 class _Page:

@@ -93,9 +93,9 @@ def estimated(told: str) -> State[Any]:
 
 
 @contextmanager
-def working_on(manifest: Manifest, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
-    """Hold the job's lock, and let go of what its chunks share at the end."""
-    with only_run(manifest.folder), ExitStack() as at_the_end:
+def working_on(folder: Path, *shared: Shared[*tuple[Any, ...], Any]) -> Iterator[None]:
+    """Hold the lock of a job's folder, and let go of what its chunks share at the end."""
+    with only_run(folder), ExitStack() as at_the_end:
         for each in shared:
             at_the_end.callback(each.close)
         yield

@@ -171,8 +171,11 @@ def mistral(folder: Path, seed: int = 0) -> Path:
     special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
     # Without the letters of the corpus alone: bytes are there for the others.
     _train(backend, [*special, *(f"<0x{byte:02X}>" for byte in range(256))], [])
+    plain = json.loads(backend.to_str())
+    # As in Mistral's own: bytes are letters, not special tokens that a text must not hold.
+    plain["added_tokens"] = [token for token in plain["added_tokens"] if token["content"] in special]
     tokenizer = hf.PreTrainedTokenizerFast(
-        tokenizer_object=backend,
+        tokenizer_object=Tokenizer.from_str(json.dumps(plain)),
         unk_token="<unk>",
         bos_token="<s>",
         eos_token="</s>",
@@ -184,6 +187,14 @@ def mistral(folder: Path, seed: int = 0) -> Path:
         **_TEXT, vocab_size=len(tokenizer), num_key_value_heads=2, sliding_window=None, **_special_ids(tokenizer)
     )
     return _save(hf.MistralForCausalLM, config, tokenizer, folder, seed)
+
+
+def qwen2(folder: Path, seed: int = 0) -> Path:
+    """Qwen2: text alone, with a turn of the system."""
+    tokenizer = _byte_tokenizer("<|endoftext|>", ["<|im_start|>", "<|im_end|>"], eos="<|im_end|>")
+    tokenizer.chat_template = _QWEN_TEMPLATE
+    config = hf.Qwen2Config(**_TEXT, vocab_size=len(tokenizer), num_key_value_heads=2, **_special_ids(tokenizer))
+    return _save(hf.Qwen2ForCausalLM, config, tokenizer, folder, seed)
 
 
 def clip(folder: Path, seed: int = 0) -> Path:
@@ -211,6 +222,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "qwen2_5_vl": qwen2_5_vl,
     "smolvlm": smolvlm,
     "mistral": mistral,
+    "qwen2": qwen2,
 }
 
 

@@ -70,6 +70,15 @@ class Attempt:
     last: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one call brought."""
+
+    reply: Reply
+    answers: dict[bytes, Answer]
+    call: Call
+
+
 class Ended(PermanentError):
     """Another question of the same chunk has failed; its error is the one that is told."""
 
@@ -151,7 +160,7 @@ class Asker:
                 # The same seed would be likely to give the same words again.
                 again = replace(question, seed=question.seed + reading) if reading else question
                 attempt = Attempt(again, asking, paid, key, last=reading == READINGS - 1)
-                reply = await send(self._gate, partial(self._one_call, attempt))
+                reply = await self._kept(await send(self._gate, partial(self._one_call, attempt)))
                 if reply.refusal != UNREADABLE:
                     break
                 paid = replace(reply, refusal=None, message="")
@@ -182,46 +191,54 @@ class Asker:
         ping = self._pings.get(question.model)
         if ping is None:
             small = replace(question, messages=(("user", "ping"),), prompt="ping", max_tokens=1)
-            ping = asyncio.ensure_future(
-                send(self._gate, partial(self._one_call, Attempt(small, asking, Reply(None))), attempts=2)
-            )
+            ping = asyncio.ensure_future(self._pinged(Attempt(small, asking, Reply(None))))
             self._pings[question.model] = ping
             ping.add_done_callback(lambda _: self._pings.pop(question.model))
         await asyncio.shield(ping)
 
-    async def _one_call(self, attempt: Attempt) -> Reply:
-        """One call, written down with its answer before anybody uses it."""
-        question, asking, key = attempt.question, attempt.asking, attempt.key
+    async def _pinged(self, attempt: Attempt) -> Reply:
+        return await self._kept(await send(self._gate, partial(self._one_call, attempt), attempts=2))
+
+    async def _one_call(self, attempt: Attempt) -> Made:
+        """One call. What it brought is not kept yet: that needs no place at the gate."""
+        question, account = attempt.question, attempt.asking.account
         price = self._prices.of(question.model)
         highest = price.highest(question)
-        hold = await self._hold(question, highest, asking)
+        hold = await self._hold(question, highest, attempt.asking)
         at, started = time.time(), time.perf_counter()
-        outcome, cost = PING if key is None else "answered", 0.0
-        answers: dict[bytes, Answer] = {}
+
+        def call(outcome: str, cost: float) -> Call:
+            seconds = time.perf_counter() - started
+            return Call(at, account.job, self.name, 1, question.chars, seconds, outcome, cost, hold)
+
         try:
             completion = await self.chat.complete(question)
-            self._serves.add(question.model)
-            tokens = completion.prompt_tokens + completion.completion_tokens
-            self._gate.learn(completion.allowance or Allowance(), tokens)
-            cost = price.cost(completion.prompt_tokens, completion.completion_tokens)
-            reply = judge(question, completion, attempt.paid, cost)
-            if key is not None:
-                outcome = reply.refusal or outcome
-                if reply.refusal != UNREADABLE or attempt.last:
-                    answers = {key: to_answer(reply)}
         except BaseException as error:
-            outcome = type(error).__name__
-            if isinstance(error, BadAnswer | NoAnswer | asyncio.CancelledError):
-                cost = highest  # the service may have done the work, and nobody saw its bill
+            # The service may have done the work, and nobody saw its bill.
+            unseen = isinstance(error, BadAnswer | NoAnswer | asyncio.CancelledError)
+            await self._kept(Made(Reply(None), {}, call(type(error).__name__, highest if unseen else 0.0)))
             raise
+        self._serves.add(question.model)
+        tokens = completion.prompt_tokens + completion.completion_tokens
+        self._gate.learn(completion.allowance or Allowance(), tokens)
+        cost = price.cost(completion.prompt_tokens, completion.completion_tokens)
+        if attempt.key is None:
+            return Made(Reply(completion.text), {}, call(PING, cost))
+        reply = judge(question, completion, attempt.paid, cost)
+        final = reply.refusal != UNREADABLE or attempt.last
+        answers = {attempt.key: to_answer(reply)} if final else {}
+        return Made(reply, answers, call(reply.refusal or "answered", cost))
+
+    async def _kept(self, made: Made) -> Reply:
+        """Write a call down, with its answer and in place of its hold, before anybody uses it."""
+        try:
+            await self._once.put(made.answers, [made.call])
         finally:
-            seconds = time.perf_counter() - started
-            call = Call(at, asking.account.job, self.name, 1, question.chars, seconds, outcome, cost, hold)
-            try:
-                await self._once.put(answers, [call])
-            finally:
-                self._release(hold)
-        return reply
+            if made.call.hold is not None:
+                self._held -= 1
+                self._settled.set()
+                self._settled = asyncio.Event()
+        return made.reply
 
     async def _hold(self, question: Question, highest: float, asking: Asking) -> int | None:
         """Write down what the next call can cost at most.
@@ -243,12 +260,6 @@ class Asker:
             if not self._held and not settled.is_set():
                 raise self._budget_reached(question, highest, account)
             await settled.wait()
-
-    def _release(self, hold: int | None) -> None:
-        if hold is not None:
-            self._held -= 1
-            self._settled.set()
-            self._settled = asyncio.Event()
 
     def _budget_reached(self, question: Question, highest: float, account: Account) -> BudgetReached:
         spent = self._journal.spent(account.jobs)

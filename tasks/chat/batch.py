@@ -25,7 +25,7 @@ from hashlib import blake2b
 from itertools import islice
 from typing import IO, Any, NamedTuple, Protocol
 
-from tasks.chat.asker import READINGS
+from tasks.chat.asker import PING, READINGS
 from tasks.chat.prices import Prices
 from tasks.chat.protocol import (
     REFUSED,
@@ -50,7 +50,9 @@ MAX_BYTES = 100_000_000  # of one file: what fits into a small machine's memory
 SENDINGS = 3  # of a line that the service fails on
 FAILED_BATCHES = 2  # with the same lines, until a person has to look
 FINDINGS = 3  # of a batch among the account's, before it counts as never created
-RUNNING = frozenset({"QUEUED", "RUNNING", "CANCELLATION_REQUESTED"})
+IN_VAIN = 10  # looks at batches in a row that tell nothing, until the run gives up: some minutes
+# Any other state counts as running: a batch that has not ended must not be submitted again.
+ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED", "GONE"})
 _SLICE = 500  # lines taken in one transaction
 _REFUSALS = frozenset({400, 413, 422})  # status of a line that the service will never take
 
@@ -66,7 +68,7 @@ class Job(NamedTuple):
         id: At the service.
         state: Its own word, such as ``RUNNING`` or ``TIMEOUT_EXCEEDED``.
         files: Of answers and of errors, those that there are.
-        answered: Lines that it answered, by its own count.
+        answered: Lines that it answered, by its own count; all that there may be where it no longer says.
         finished: Lines that it is done with.
         message: What it says went wrong, if anything.
     """
@@ -99,15 +101,15 @@ class Batches(Protocol):
         """How a batch stands."""
 
     async def download(self, file_id: str, into: IO[bytes]) -> None:
-        """Write a file's content into an empty one."""
+        """Write a file's content over what is in one of ours; nothing where the service no longer has it."""
 
     async def delete(self, file_id: str) -> None:
-        """Delete a file."""
+        """Delete a file, if it is still there."""
 
     def body(self, question: Question) -> Mapping[str, Any]:
         """What would be sent for a question online."""
 
-    def completion(self, body: Mapping[str, Any]) -> Completion:
+    def completion(self, body: Any) -> Completion:
         """What would come back online.
 
         Raises:
@@ -176,11 +178,12 @@ class BatchAsker:
         keys = [key_of_question(self.name, question) for question in questions]
         with self._one_at_a_time:
             left = self._missing(questions, fresh)
-            given: dict[bytes, Reply] = {}
+            given = self._refused(left)
             while left:
                 self._collect_open(left, given)
                 self._give_up(left, given)
                 if left:
+                    self._add_pings(left, given)
                     self._submit(left, account)
         known = self._journal.get([key for key in keys if key not in given])
         return [given[key] if key in given else to_reply(known[key]) for key in keys]
@@ -192,6 +195,19 @@ class BatchAsker:
         for model in {question.model for key, question in asked.items() if key not in known}:
             self._prices.of(model)  # unknown: better now than after some were submitted
         return {key: _Open(question) for key, question in asked.items() if key not in known}
+
+    def _refused(self, left: dict[bytes, _Open]) -> dict[bytes, Reply]:
+        """Take out what no file of lines may hold: one such line could cost its whole batch."""
+        refused = {}
+        for key, waiting in list(left.items()):
+            try:
+                "".join(content for _, content in waiting.question.messages).encode()
+            except UnicodeEncodeError:
+                message = "A message holds half of a character (a lone surrogate), which no JSON may: mend the source."
+                refused[key] = Reply(None, REFUSED, message)
+                del left[key]
+        self._journal.put({key: to_answer(reply) for key, reply in refused.items()})
+        return refused
 
     def _submit(self, left: Mapping[bytes, _Open], account: Account) -> None:
         """Send what is left: one batch for each model, more where a file would be too large."""
@@ -213,8 +229,8 @@ class BatchAsker:
                     if creation.answer_lost:  # the service may have it: the next run looks
                         unsent.remove(batch.digest)
                     raise
-                self._journal.note_batch(batch.digest, job.id)
                 unsent.remove(batch.digest)
+                self._journal.note_batch(batch.digest, job.id)
         except Exception:
             for digest in unsent:
                 self._journal.forget_batch(digest)
@@ -230,8 +246,7 @@ class BatchAsker:
                     continue
                 # Where an answer could not be read, the same seed would be likely to give the same words again.
                 asked = replace(waiting.question, seed=waiting.question.seed + waiting.readings)
-                body = json.dumps({"custom_id": key.hex(), "body": self._batches.body(asked)}, ensure_ascii=False)
-                line = body.encode() + b"\n"
+                line = json.dumps({"custom_id": key.hex(), "body": self._batches.body(asked)}).encode() + b"\n"
                 if lines and (len(lines) >= MAX_LINES or size + len(line) > MAX_BYTES):
                     yield model, lines
                     lines, size = {}, 0
@@ -255,13 +270,25 @@ class BatchAsker:
         there = [self._submitted(batch) for batch in self._journal.open_batches(self.name) if _holds(batch, left)]
         waiting = [batch for batch in there if batch is not None]
         pause, longest = self._pauses
+        in_vain = 0
         while waiting:
             for batch in list(waiting):
-                job = run(send(self._gate, partial(self._batches.job, batch.batch_id)))
+                try:
+                    job = run(send(self._gate, partial(self._batches.job, batch.batch_id)))
+                except TransientError:
+                    in_vain += 1
+                    if in_vain >= IN_VAIN:
+                        raise
+                    continue
                 self._tell(f"Batch {job.id}: {job.state}, {job.finished:,} of {len(batch.keys):,} questions done.")
-                if job.state not in RUNNING:
+                if job.state == "SUCCESS" and job.answered and not job.files and in_vain < IN_VAIN:
+                    in_vain += 1  # its files are not there yet
+                elif job.state in ENDED:
                     self._collect(batch, job, left, given)
                     waiting.remove(batch)
+                    in_vain = 0
+                else:
+                    in_vain = 0
             if waiting:
                 time.sleep(pause)
                 pause = min(1.5 * pause, longest)
@@ -282,21 +309,19 @@ class BatchAsker:
     def _collect(self, batch: Batch, job: Job, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
         """Take a batch's lines: answers into the journal, failed ones counted."""
         places = {key: place for place, key in enumerate(batch.keys) if key in left and not batch.taken[place]}
-        lines = 0
+        answered = 0
         for file_id in job.files:
             with tempfile.TemporaryFile(dir=self._journal.path.parent) as file:
                 run(send(self._gate, partial(self._batches.download, file_id, file)))
                 file.seek(0)
                 while some := list(islice(file, _SLICE)):
-                    lines += len(some)
                     taking = _Taking(batch, left, self._batches, self._prices)
-                    for line in some:
-                        taking.read(line, places)
+                    answered += sum(taking.read(line, places) for line in some)
                     self._take(taking, given)
         taking = _Taking(batch, left, self._batches, self._prices)
         # Answered, by its own count, and not in its files: it may be on the bill.
-        unseen = batch.highest_usd * max(job.answered - lines, 0) / len(batch.keys)
-        taking.miss(job, places, unseen)
+        unseen = min(max(job.answered - answered, 0), len(places))
+        taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
         self._take(taking, given)
 
     def _take(self, taking: _Taking, given: dict[bytes, Reply]) -> None:
@@ -321,10 +346,18 @@ class BatchAsker:
         for key, waiting in list(left.items()):
             if waiting.failures < SENDINGS:
                 continue
-            if not any(reply.text for reply in given.values()):
+            if not _alive(given):
                 raise Unreachable(f"{self.name} fails on every line of its batches: {waiting.message} Retry later.")
             given[key] = replace(waiting.paid, refusal=UNANSWERED, message=waiting.message)  # not kept: it may pass
             del left[key]
+
+    def _add_pings(self, left: dict[bytes, _Open], given: Mapping[bytes, Reply]) -> None:
+        """Ask for one token beside lines that have all failed: it tells an outage from lines that the service fails on."""
+        if _alive(given) or not all(waiting.failures for waiting in left.values()):
+            return
+        for model in {waiting.question.model for waiting in left.values()}:
+            ping = Question(model, (("user", PING),), PING, max_tokens=1)
+            left[key_of_question(self.name, ping)] = _Open(ping)
 
     def _budget_reached(self, batches: Sequence[Batch], account: Account) -> BudgetReached:
         spent = self._journal.spent(account.jobs).usd
@@ -375,22 +408,27 @@ class _Taking:
         self._prices = prices
         self._outcomes: dict[str, tuple[int, int, float]] = {}  # questions, characters, US dollars
 
-    def read(self, line: bytes, places: dict[bytes, int]) -> None:
-        """Read one line, and take it out of those that are expected; one that is not is somebody else's."""
+    def read(self, line: bytes, places: dict[bytes, int]) -> bool:
+        """Read one line, and take its question out of those that are expected; it may be another job's.
+
+        Returns:
+            Whether it is an answer. A question that no line names is missing.
+        """
         try:
             stored = json.loads(line)
             key = bytes.fromhex(stored["custom_id"])
             response = stored.get("response") or {}
             status, body, error = response.get("status_code"), response.get("body"), stored.get("error")
         except (ValueError, KeyError, TypeError, AttributeError):
-            return  # a line that names no question: the question counts as missing
+            return False
+        good = status == 200 and not error
         if key not in places:
-            return
+            return good
         self.places.append(places.pop(key))
-        if status == 200 and isinstance(body, dict) and not error:
-            self._answered(key, body)
-            return
         waiting = self.left[key]
+        if good:
+            self._answered(key, body)
+            return True
         waiting.message = f"status {status}: {json.dumps(error or body, ensure_ascii=False)[:300]}."
         if status in _REFUSALS:
             self.replies[key] = replace(waiting.paid, refusal=REFUSED, message=waiting.message)
@@ -398,6 +436,7 @@ class _Taking:
         else:
             waiting.failures += 1
             self._count(key, "failed", 0.0)
+        return False
 
     def miss(self, job: Job, places: Mapping[bytes, int], cost_usd: float) -> None:
         """Give up the lines that the service's files do not have."""
@@ -421,7 +460,7 @@ class _Taking:
             for outcome, (texts, chars, cost) in self._outcomes.items()
         ]
 
-    def _answered(self, key: bytes, body: Mapping[str, Any]) -> None:
+    def _answered(self, key: bytes, body: Any) -> None:
         waiting = self.left[key]
         price = self._prices.of(waiting.question.model)
         try:
@@ -452,6 +491,11 @@ async def _find(batches: Batches, batch: Batch, settling_seconds: float) -> Job 
         if found := await batches.find(batch.digest, batch.at):
             return found
     return None
+
+
+def _alive(given: Mapping[bytes, Reply]) -> bool:
+    """Whether a model has answered anything, be it cut off."""
+    return any(reply.model for reply in given.values())
 
 
 def _holds(batch: Batch, left: Mapping[bytes, _Open]) -> bool:

@@ -200,15 +200,18 @@ class MistralChat:
         import httpx2
 
         seconds = self._options.timeout_seconds
-        timeout = {"connect": min(CONNECT_SECONDS, seconds), "read": seconds, "write": seconds, "pool": seconds}
         with self.reaching():
             request = httpx2.Request(
-                method, self._url(path), headers=self._headers, content=body, extensions={"timeout": timeout}
+                method,
+                self._url(path),
+                headers=self._headers,
+                content=body,
+                extensions={"timeout": {"connect": min(CONNECT_SECONDS, seconds)}},
             )
             # A connection pool looks at all its connections before and after each request: each has a pool to itself.
             http = self._free.pop() if self._free else self._new_client()
             try:
-                async with asyncio.timeout(seconds):  # httpx2 counts from byte to byte
+                async with asyncio.timeout(seconds):  # httpx2 would count from byte to byte
                     return await http.send(request)
             finally:
                 self._free.append(http)

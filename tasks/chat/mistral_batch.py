@@ -9,8 +9,9 @@ The answers stand in an output file, in any order; lines that failed stand in an
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ MARK = "trasvase"  # of a batch's metadata: the digest of its lines
 TIMEOUT_HOURS = 24  # after which the service gives up a batch
 _PAGE = 100
 _CLOCKS = timedelta(hours=1)  # by which the service's clock and ours may differ
+
+
+class _Gone(Exception):
+    """The service no longer has what was asked for."""
 
 
 def open_batches(chat: Chat) -> Batches:
@@ -96,15 +101,19 @@ class MistralBatches:
                 return None
 
     async def job(self, batch_id: str) -> Job:
-        """How a batch stands."""
-        with self._worded():
-            return _job(await self._chat.sdk.batch.jobs.get_async(job_id=batch_id))
+        """How a batch stands; ``GONE`` where the service no longer has it."""
+        try:
+            with self._worded(gone=True):
+                return _job(await self._chat.sdk.batch.jobs.get_async(job_id=batch_id))
+        except _Gone:
+            message = "The service does not have it any more, or another account's key is set."
+            return Job(batch_id, "GONE", answered=sys.maxsize, message=message)
 
     async def download(self, file_id: str, into: IO[bytes]) -> None:
-        """Write a file's content into a file of ours, over what is in it."""
+        """Write a file's content over what is in one of ours; nothing where the service no longer has it."""
         into.seek(0)
         into.truncate()
-        with self._worded():
+        with suppress(_Gone), self._worded(gone=True):
             response = await self._chat.sdk.files.download_async(file_id=file_id)
             try:
                 async for piece in response.aiter_bytes():
@@ -113,8 +122,8 @@ class MistralBatches:
                 await response.aclose()
 
     async def delete(self, file_id: str) -> None:
-        """Delete a file."""
-        with self._worded():
+        """Delete a file, if it is still there."""
+        with suppress(_Gone), self._worded(gone=True):
             await self._chat.sdk.files.delete_async(file_id=file_id)
 
     def body(self, question: Question) -> Mapping[str, Any]:
@@ -122,7 +131,7 @@ class MistralBatches:
         body: dict[str, Any] = json.loads(body_of(question))
         return body
 
-    def completion(self, body: Mapping[str, Any]) -> Completion:
+    def completion(self, body: Any) -> Completion:
         """What would come back online.
 
         Raises:
@@ -131,8 +140,8 @@ class MistralBatches:
         return self._chat.completion(body)
 
     @contextmanager
-    def _worded(self) -> Iterator[None]:
-        """The SDK's errors as the chat's own."""
+    def _worded(self, gone: bool = False) -> Iterator[None]:
+        """The SDK's errors as the chat's own; with ``gone``, 404 as ``_Gone``."""
         from mistralai.client import errors
 
         with self._chat.reaching():
@@ -141,6 +150,8 @@ class MistralBatches:
             except errors.NoResponseError as error:
                 raise NoAnswer(f"{self.name} gave no answer. Retry: answers so far are kept.") from error
             except errors.MistralError as error:
+                if error.status_code == 404 and gone:
+                    raise _Gone from error
                 if error.status_code != 200:
                     raise self._chat.error_of(error.raw_response) from error
                 raise BadAnswer(f"{self.name} gave an answer of another shape: {str(error)[:200]}") from error

@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": "one row from source to result, with every check",
     "funnel": "how many jokes of a table stay after each stage of a funnel",
     "memory": "the texts that people settled: list them, exchange them as TMX",
+    "judge-counts": "whether two win rates against a common opponent differ, from counts alone",
     "serve": "the local Prefect server and worker, and a run on them",
     "argilla": "a local Argilla for reviewers, without Docker",
 }
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         if given[:1] == [name]:
-            importlib.import_module(f"tasks.cli.{name}").add_arguments(command)
+            importlib.import_module(f"tasks.cli.{name.replace('-', '_')}").add_arguments(command)
     options = parser.parse_args(given)
     try:
         return _run(options)

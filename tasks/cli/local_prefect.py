@@ -369,7 +369,7 @@ class LocalPrefect:
                 self.post(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             for pause in (1, 2, 4, 8, 0):  # a busy server's SQLite is locked for a moment: 503, and nothing was done
                 answer = client.request(method, f"{self.address}/api{path}", json=body)
                 if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:

@@ -20,6 +20,8 @@ from tasks.evaluation import chunk as evaluation
 from tasks.evaluation import plan as evaluating
 from tasks.jokes import chunk as jokes
 from tasks.jokes import plan as mining
+from tasks.judging import judge, write
+from tasks.judging import plan as comparing
 from tasks.llava.chunk import read_counts
 from tasks.memes import chunk as memes
 from tasks.remote.journal import Call, Journal
@@ -30,10 +32,12 @@ from tasks.storage.schemas import (
     CLIP_ANSWERS,
     JOKES_REFINED,
     MEME_READINGS,
+    PAIRS_JUDGED,
     PREDICTIONS,
     TRANSLATIONS,
     VLM_ANSWERS,
     WINDOW_JOKES,
+    WRITTEN,
     TableSchema,
 )
 from tasks.training.checkpoints import is_done
@@ -51,6 +55,8 @@ CHUNKS: dict[str, tuple[TableSchema, Callable[[Path], int]]] = {
     evaluating.TEXT_KIND: (PREDICTIONS, evaluation.refused),
     mining.EXTRACT: (WINDOW_JOKES, lambda path: jokes.refused(path, WINDOW_JOKES)),
     mining.REFINE: (JOKES_REFINED, lambda path: jokes.refused(path, JOKES_REFINED)),
+    comparing.WRITE: (WRITTEN, write.refused),
+    comparing.JUDGE: (PAIRS_JUDGED, judge.refused),
 }
 _NAMED = 20  # chunks named in one line
 

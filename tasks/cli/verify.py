@@ -9,7 +9,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, isfinite
 from pathlib import Path
@@ -20,6 +20,8 @@ from tasks.evaluation import plan as evaluating
 from tasks.evaluation.gather import REASONS as UNPREDICTED
 from tasks.jokes import plan as mining
 from tasks.jokes import rules as jokes
+from tasks.judging import plan as comparing
+from tasks.judging import rules as judged
 from tasks.llava.checks import SOFT
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.corrections import HOW, read_corrections
@@ -36,6 +38,7 @@ from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import sha256
 from tasks.storage.schemas import (
     CLIP_ANSWERS,
+    COMPARED,
     CONVERSATIONS,
     CORRECTIONS,
     EXAMPLES,
@@ -54,7 +57,10 @@ from tasks.storage.schemas import (
     MEMES_UNCLASSIFIED,
     MMHS,
     MMHS_REJECTED,
+    PAIRS,
+    PAIRS_JUDGED,
     PREDICTIONS,
+    REQUESTS,
     RESPONSES,
     REVIEW_OPEN,
     REVIEWED,
@@ -63,6 +69,7 @@ from tasks.storage.schemas import (
     VLM_ANSWERS,
     WINDOW_JOKES,
     WINDOWS,
+    WRITTEN,
     TableSchema,
 )
 from tasks.storage.tables import open_parquet, open_table, origin, read_group, read_table
@@ -269,6 +276,8 @@ def _parquet(path: Path) -> Iterator[Check]:
         yield from _memes(path, [path], SCHEMAS[name], Held())
     elif SCHEMAS[name] in jokes.TABLES:
         yield from _jokes(path, [path], SCHEMAS[name], Held())
+    elif SCHEMAS[name] in judged.TABLES:
+        yield from _judged(path, [path], SCHEMAS[name], Held())
     else:
         yield from _rows(path, [path], SCHEMAS[name], Held())
 
@@ -458,6 +467,9 @@ def _tables(provenance: Path) -> Iterator[Check]:
         return
     if written.get("kind") == "mine-jokes":
         yield from _joke_tables(provenance, written)
+        return
+    if written.get("kind") == "compare-jokes":
+        yield from _compared_table(provenance, written)
         return
     held, refused = yield from _both(provenance, written, _rows, LLAVA, LLAVA_REJECTED)
     yield _counts(provenance, written["counts"], held, refused)
@@ -674,13 +686,17 @@ def _memes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -
     yield fits
 
 
-def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
-    error = item.get("error")
-    if schema is MEMES_REJECTED and error is None:
+def _reason(error: str | None, known: Container[str], rejected: bool) -> Iterator[tuple[str, str]]:
+    """Whether a row that was refused says why, and in a word that there is."""
+    if error is None and rejected:
         yield "error", "is rejected without a reason"
-    if error is not None:
-        if error not in MEME_REJECTIONS:
-            yield "error", f"{error!r} is no reason that there is"
+    if error is not None and error not in known:
+        yield "error", f"{error!r} is no reason that there is"
+
+
+def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
+    yield from _reason(item.get("error"), MEME_REJECTIONS, schema is MEMES_REJECTED)
+    if item.get("error") is not None:
         return
     if not _SHA256.fullmatch(item["sha256"] or ""):
         yield "sha256", f"{item['sha256']!r} is no SHA-256"
@@ -697,12 +713,8 @@ def _meme(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, s
 
 def _classified(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
     """A meme before models without training."""
-    error = item.get("error")
-    if schema is MEMES_UNCLASSIFIED and error is None:
-        yield "error", "is rejected without a reason"
-    if error is not None:
-        if error not in CLASSIFYING_REJECTIONS:
-            yield "error", f"{error!r} is no reason that there is"
+    yield from _reason(item.get("error"), CLASSIFYING_REJECTIONS, schema is MEMES_UNCLASSIFIED)
+    if item.get("error") is not None:
         return
     for name in schema.columns.names:
         if name.endswith("_probabilities") and not abs(sum(item[name] or []) - 1) < 1e-6:
@@ -764,6 +776,42 @@ def _joke_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check
     yield check
 
 
+# Jokes compared
+
+
+def _judged(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Every text or pair of one table, in one file or several: keys, answers, verdicts, reasons."""
+    keys = Check(path, "row numbers are unique and ascending")
+    fits = Check(path, "texts, answers, verdicts and reasons fit one another")
+    try:
+        for item in _items(files, schema):
+            keys.n += 1
+            fits.n += 1
+            if held.rows and item["row"] <= held.rows[-1]:
+                keys.find("key", f"row {item['row']} comes after row {held.rows[-1]}")
+            held.rows.append(item["row"])
+            held.checks[item.get("verdict", "")] += 1
+            for code, message in judged.faults(item, schema):
+                fits.find(code, f"row {item['row']}: {message}")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield keys
+    yield fits
+
+
+def _compared_table(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
+    (table,) = files = [provenance.with_name(name) for name in written["files"]]
+    held, counts = Held(), written["counts"]
+    yield _hashes(provenance, files)
+    yield from _judged(table, files, COMPARED, held)
+    check = Check(provenance, "pairs are all there, and all verdicts are counted as written down", counts["pairs"])
+    if held.rows != list(range(counts["pairs"])):
+        check.find("rows", f"of {counts['pairs']:,} pairs {len(held.rows):,} are there")
+    if dict(held.checks) != counts["verdicts"]:
+        check.find("verdicts", f"{counts['verdicts']} written down, {dict(held.checks)} in the table")
+    yield check
+
+
 # Predictions of models
 
 
@@ -790,9 +838,8 @@ def _predictions(path: Path, files: Sequence[Path], schema: TableSchema, held: H
 
 def _prediction(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     logs, written = item["log_probabilities"], item["generated"]
+    yield from _reason(item["error"], UNPREDICTED, False)
     if item["error"] is not None:
-        if item["error"] not in UNPREDICTED:
-            yield "error", f"{item['error']!r} is no reason that there is"
         return
     if (logs is None) == (written is None):
         yield "answer", "has neither probabilities nor a written answer, or both"
@@ -817,6 +864,8 @@ _LAYOUTS: dict[str, tuple[TableSchema, TableSchema, TableSchema | None]] = {
     evaluating.TEXT_KIND: (PREDICTIONS, EXAMPLES, None),
     mining.EXTRACT: (WINDOW_JOKES, WINDOWS, JOKES_REJECTED),
     mining.REFINE: (JOKES_REFINED, JOKES_EXTRACTED, None),
+    comparing.WRITE: (WRITTEN, REQUESTS, None),
+    comparing.JUDGE: (PAIRS_JUDGED, PAIRS, None),
 }
 
 
@@ -851,7 +900,12 @@ def _job(folder: Path) -> Iterator[Check]:
             check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
     yield check
     yield _same_source(manifest, whole, laid_out, shape)
-    looks = {**dict.fromkeys(_OF_MEMES, _memes), **dict.fromkeys(jokes.TABLES, _jokes), PREDICTIONS: _predictions}
+    looks = {
+        **dict.fromkeys(_OF_MEMES, _memes),
+        **dict.fromkeys(jokes.TABLES, _jokes),
+        **dict.fromkeys(judged.TABLES, _judged),
+        PREDICTIONS: _predictions,
+    }
     rows = looks.get(shape, _rows)
     yield from rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
 

@@ -148,7 +148,10 @@ def answers_of(record: AdapterRecord, name: str) -> LabelSets:
         BadEvaluation: It was trained to write text.
     """
     if record.label_sets is None:
-        raise BadEvaluation(f"{name} was trained to write text, not to choose labels, so it cannot be scored here.")
+        raise BadEvaluation(
+            f"{name} was trained to write text, not to choose labels, so nothing can be scored here. compare-jokes lets a "
+            "judge compare what it writes with another model's; or name an adapter that gives labels."
+        )
     return LabelSets.read(record.label_sets)
 
 

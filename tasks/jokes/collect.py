@@ -93,10 +93,10 @@ def collect_extracted(manifest: Manifest) -> Path:
     jokes: list[dict[str, Any]] = []
     for routine, windows in groupby(rows, key=lambda row: str(row["routine"])):
         jokes += _of_routine(transcripts[routine], list(windows))
-    repeats = {
-        "duplicate_of": duplicates.by_span([joke["routine"] for joke in jokes], [_span(joke) for joke in jokes]),
-        "near_duplicate_of": duplicates.near([joke["text"] for joke in jokes]),
-    }
+    well = [not joke["invented"] and joke["damaged_words"] == 0 for joke in jokes]
+    by_place = duplicates.by_span([joke["routine"] for joke in jokes], [_span(joke) for joke in jokes], well)
+    by_text = duplicates.near([joke["text"] for joke in jokes], by_place, well)
+    repeats = {"duplicate_of": by_place, "near_duplicate_of": by_text}
     for number, joke in enumerate(jokes):
         joke["row"] = number
         for column, firsts in repeats.items():
@@ -222,7 +222,7 @@ def _within(transcript: Transcript, first: int, stop: int) -> Transcript:
 
 
 def _span(joke: Mapping[str, Any]) -> Span | None:
-    if joke["first_word"] is None:
+    if joke["invented"]:  # what stands elsewhere in other words is no second telling
         return None
     return Span(joke["first_word"], joke["stop_word"], joke["start"], joke["end"], joke["found"])
 

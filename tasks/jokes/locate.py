@@ -105,7 +105,7 @@ class _Places:
         for length in (3, 2, 1):
             hits = [
                 (at, 1 / len(places))
-                for run in _runs(words, length)
+                for run in dict.fromkeys(_runs(words, length))  # once each: "la la la …" is sung 200 times
                 for places in (self._runs.get(run, []),)
                 for at in places
             ]

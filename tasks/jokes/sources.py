@@ -206,6 +206,9 @@ def _line(where: str, unit: str, line: _Line) -> tuple[int, Segment]:
         if not 0 <= seconds < math.inf:
             message = f"{at}: the {what} is {seconds}, no time from 0 on. Mend or remove the {unit}."
             raise _Bad("bad-time", message, line.position)
+    if not _is_unicode(line.text):
+        message = f"{at}: the text has half a surrogate pair, which no file can hold. Mend or remove the {unit}."
+        raise _Bad("not-unicode", message, line.position)
     if mojibake := _MOJIBAKE.search(line.text):
         message = (
             f"{at}: {line.text[mojibake.start() :][:20]!r} is UTF-8 that was read as Latin-1 and saved. "
@@ -216,6 +219,14 @@ def _line(where: str, unit: str, line: _Line) -> tuple[int, Segment]:
         message = f"{at}: a word of more than {MAX_WORD_CHARS} characters is no speech. Mend or remove the {unit}."
         raise _Bad("no-speech", message, line.position)
     return line.position, Segment(float(line.start), float(line.end), line.text)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _in_order(where: str, unit: str, lines: list[tuple[int, Segment]], notes: list[str]) -> list[tuple[int, Segment]]:
@@ -308,11 +319,11 @@ def _captions(file: Path, name: str, declared: str | None) -> _Routine:
         raise _Bad("torn", f"{file}, line 1 is not WEBVTT, so its beginning is missing. Get the file again.", 1)
     lines: list[_Line] = []
     for at, block in _blocks(rows, blank=str if vtt else str.strip):
-        if vtt and block[0].startswith(("WEBVTT", "NOTE", "STYLE", "REGION")):
+        timed = next((number for number, row in enumerate(block) if "-->" in row), None)
+        if vtt and timed is None and block[0].startswith(("WEBVTT", "NOTE", "STYLE", "REGION")):
             header = next((row for row in block if row.startswith("Language:")), None)
             declared = header.removeprefix("Language:").strip() if header else declared
             continue
-        timed = next((number for number, row in enumerate(block) if "-->" in row), None)
         if timed is None or timed > 1:
             message = (
                 f"{file}, line {at}: {block[0][:40]!r} belongs to no caption. Put its time before it, or remove it."

@@ -47,11 +47,13 @@ class Columns:
         text: Columns whose texts are joined by a line break, empty ones left out; none for images alone.
         image: The image's path below the images' folder; empty for text alone.
         labels: A list of labels, or one label; empty where there are none.
+        messages: Conversations, in place of all of these; empty where there are none.
     """
 
     text: tuple[str, ...]
     image: str
     labels: str
+    messages: str = ""
 
     @classmethod
     def guess(cls, path: Path, text: Sequence[str] | None, image: str | None, labels: str | None) -> Columns:

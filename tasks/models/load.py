@@ -14,8 +14,9 @@ import torch
 
 from tasks.models.adapter import PICKLES, WEIGHTS, AdapterRecord, BadAdapter, read_adapter
 from tasks.models.families import KNOWN, make_family, sees
+from tasks.models.families.chat import Chat
 from tasks.models.families.protocol import Family
-from tasks.models.prompts import Prompt
+from tasks.models.prompts import CONVERSATION, Prompt
 from tasks.models.torchvision import let_torchvision_load
 from tasks.storage.errors import PermanentError, TransientError
 from tasks.storage.files import sha256
@@ -126,6 +127,63 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     if options.adapter:
         model = _adapted(model, options.adapter)
     return Loaded(model.eval(), family, digest, record, bool(getattr(config, "trasvase_toy", False)))
+
+
+class LoadedChat(NamedTuple):
+    """As ``Loaded``, of a model that writes the next turn of a conversation."""
+
+    model: Any
+    family: Chat
+    digest: str
+    record: AdapterRecord | None
+    toy: bool
+
+
+def load_chat(options: ModelOptions) -> LoadedChat:
+    """Load a chat model and, where one is named, the adapter on it that was trained to write.
+
+    Raises:
+        BadModel: It takes images, or as ``load``.
+        BadAdapter: It was trained to give labels, or as ``load``.
+        NoGpu: ``device`` is cuda and there is none.
+        TransientError: The hub does not answer.
+    """
+    record = read_adapter(options.adapter) if options.adapter else None
+    if record and record.label_sets is not None:
+        raise BadAdapter(
+            f"{options.adapter} was trained to give labels, not to write. evaluate-adapter measures it; name one that "
+            "finetune-lora has trained on messages."
+        )
+    loaded = load(options, record.prompt if record else CONVERSATION)
+    if not isinstance(loaded.family, Chat):
+        raise _takes_images(options.base_model)
+    return LoadedChat(loaded.model, loaded.family, loaded.digest, loaded.record, loaded.toy)
+
+
+class Speaker(NamedTuple):
+    """How a chat model is asked, and how many tokens it takes, without its weights."""
+
+    family: Chat
+    window: int
+
+
+def find_speaker(base_model: str) -> Speaker:
+    """The tokenizer and chat template of a chat model that ``find`` has found.
+
+    Raises:
+        BadModel: It takes images, or as ``load``.
+        TransientError: The hub does not answer.
+    """
+    base = _fetch(base_model)
+    config = _config(base)
+    family = make_family(config.model_type, _processor(base, config.model_type), CONVERSATION)
+    if not isinstance(family, Chat):
+        raise _takes_images(base_model)
+    return Speaker(family, config.max_position_embeddings)
+
+
+def _takes_images(base_model: str) -> BadModel:
+    return BadModel(f"{base_model} takes images, and conversations here are text alone. Name a chat model.")
 
 
 class Found(NamedTuple):

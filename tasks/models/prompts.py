@@ -43,6 +43,9 @@ class Prompt:
         return f"{self.name}@{hashlib.sha256(content).hexdigest()[:8]}"
 
 
+# A conversation brings its own question.
+CONVERSATION = Prompt("conversation/1", "")
+
 MODERATION = Prompt(
     "moderation/1",
     "You are a strict classifier for content moderation. Judge the text and the image together. The labels are "

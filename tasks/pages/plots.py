@@ -1,4 +1,4 @@
-"""Plots as SVG for a page: bars, a histogram, a line over time, curves over anything else.
+"""Plots as SVG for a page: bars, intervals, a histogram, a line over time, curves over anything else.
 
 Drawn by matplotlib without a screen. Text stays text, colours are the page's own, and equal figures give
 equal bytes.
@@ -45,6 +45,38 @@ def bars(title: str, values: Mapping[str, float], unit: str = "") -> Plot:
 
     table = Table(["name", unit or "value"], [[name, value] for name, value in values.items()])
     return Plot(title, _svg(draw, title, 0.5 + 0.3 * len(values)), table)
+
+
+def intervals(
+    title: str, values: Mapping[str, tuple[float, float, float]], middle: float | None = None, unit: str = ""
+) -> Plot:
+    """A dot with its interval per name, in the order given, such as shares with what is known about them.
+
+    Args:
+        title: What the dots show.
+        values: Value, low and high by name; at least one.
+        middle: Where a dashed line is drawn: the value that would mean no difference.
+        unit: Of the values.
+    """
+
+    def draw(axes: Axes) -> None:
+        names = list(values)
+        for at, (value, low, high) in enumerate(values.values()):
+            axes.plot([low, high], [at, at], color=_BAR, linewidth=2.4, solid_capstyle="butt")
+            axes.plot([value], [at], "o", color=_BAR, markersize=7)
+        if middle is not None:
+            axes.axvline(middle, color=_INK, linewidth=1, linestyle="--")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(unit)
+        axes.grid(axis="x", color=_LINE)
+        axes.set_axisbelow(True)
+
+    rows: list[list[Cell]] = [[name, *found] for name, found in values.items()]
+    return Plot(
+        title, _svg(draw, title, 0.9 + 0.34 * len(values)), Table(["name", unit or "value", "low", "high"], rows)
+    )
 
 
 def histogram(title: str, edges: Sequence[float], counts: Sequence[float], unit: str = "") -> Plot:

@@ -198,13 +198,28 @@ class Journal:
                 found.update((key, Answer(text, refusal)) for key, text, refusal in self._db.execute(query, some))
         return found
 
-    def put(self, answers: Mapping[bytes, Answer], calls: Sequence[Call] = ()) -> None:
-        """Store answers and the requests that brought them, in one transaction. A stored key is overwritten.
+    def put(
+        self, answers: Mapping[bytes, Answer], calls: Sequence[Call] = (), holds: Sequence[Hold] = ()
+    ) -> list[int | None]:
+        """Store answers, the requests that brought them, and what requests about to be sent may cost, in one transaction.
 
-        The holds of these requests are settled.
+        A stored key is overwritten. The holds of the requests that are done are settled first.
+
+        Returns:
+            For each of ``holds`` its id, for ``Call.hold``; None where it does not fit under its cap beside all that its
+            jobs have cost and hold. Nothing is written for those.
         """
+        ids: list[int | None] = []
         with self._transaction():
             self._put(answers, calls)
+            for hold in holds:
+                if hold.cap_usd is not None and self._spent(hold.jobs).usd + hold.cost_usd > hold.cap_usd:
+                    ids.append(None)
+                    continue
+                values = (time.time(), hold.job, hold.service, hold.cost_usd)
+                row = self._db.execute("INSERT INTO holds (at, job, service, cost_usd) VALUES (?, ?, ?, ?)", values)
+                ids.append(row.lastrowid)
+        return ids
 
     def _put(self, answers: Mapping[bytes, Answer], calls: Sequence[Call]) -> None:
         self._db.executemany(
@@ -217,24 +232,6 @@ class Journal:
         )
         if settled := [(call.hold,) for call in calls if call.hold is not None]:
             self._db.executemany("DELETE FROM holds WHERE id = ?", settled)
-
-    def hold(self, holds: Sequence[Hold]) -> list[int | None]:
-        """Write down what calls may cost before they are sent, in one transaction.
-
-        Returns:
-            For each the id of its hold, for ``Call.hold``; None where it does not fit under its cap beside all that its
-            jobs have cost and hold. Nothing is written for those.
-        """
-        ids: list[int | None] = []
-        with self._transaction():
-            for hold in holds:
-                if hold.cap_usd is not None and self._spent(hold.jobs).usd + hold.cost_usd > hold.cap_usd:
-                    ids.append(None)
-                    continue
-                values = (time.time(), hold.job, hold.service, hold.cost_usd)
-                row = self._db.execute("INSERT INTO holds (at, job, service, cost_usd) VALUES (?, ?, ?, ?)", values)
-                ids.append(row.lastrowid)
-        return ids
 
     def release(self, ids: Iterable[int]) -> None:
         """Forget holds of calls that were never sent."""
@@ -365,6 +362,7 @@ class Journal:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
+                self._summed.clear()  # it may have seen calls that are now none
                 if self._db.in_transaction:  # a full disk has rolled it back already
                     self._db.execute("ROLLBACK")
                 raise

@@ -137,10 +137,11 @@ class Once:
         self._writing = None
 
     def _commit(self, some: list[_Waiting]) -> list[int | None]:
-        # Calls first: what they give back of their holds is free for the next ones.
-        if any(waiting.hold is None for waiting in some):
-            answers = {key: answer for waiting in some for key, answer in waiting.answers.items()}
-            self._journal.put(answers, [call for waiting in some for call in waiting.calls])
+        answers = {key: answer for waiting in some for key, answer in waiting.answers.items()}
+        calls = [call for waiting in some for call in waiting.calls]
         holds = [waiting.hold for waiting in some if waiting.hold is not None]
-        ids = iter(self._journal.hold(holds) if holds else [])
+        if not holds:
+            self._journal.put(answers, calls)
+            return [None] * len(some)
+        ids = iter(self._journal.put(answers, calls, holds))
         return [None if waiting.hold is None else next(ids) for waiting in some]

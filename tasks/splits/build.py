@@ -6,7 +6,8 @@
       data/train-00000-of-00001.parquet        the table's rows and columns, and `split_group`
       data/validation-00000-of-00001.parquet
       data/test-00000-of-00001.parquet
-      left-out.parquet                         only with official="clean": rows that stand in no split
+      data/train.jsonl, …                      the same rows' conversations, where the table has a column `messages`
+      left-out.parquet                         rows that stand in no split: not taken, or cleaned of official splits
       README.md                                dataset card, as Hugging Face reads it
       certificate.json                         parameters, counts, leaks that were looked for, SHA-256 of every file
 
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +31,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.models.messages import MESSAGES, has_conversations
 from tasks.splits.assign import LEFT_OUT, Example, Official, assign, find_groups, make_shares
 from tasks.splits.audit import Leak, find_leaks
 from tasks.splits.card import write_card
-from tasks.splits.keys import PHASH, BadTable, Keys, check_columns, column_keys, is_near, read_keys, row_digest
+from tasks.splits.chats import check_row, write_lines
+from tasks.splits.keys import (
+    ID,
+    PHASH,
+    REPEATS,
+    BadTable,
+    Keys,
+    check_columns,
+    column_keys,
+    follow_repeats,
+    is_near,
+    read_keys,
+    row_digest,
+)
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import fingerprints, sha256, whole_folder, write_bytes
 from tasks.storage.schemas import TableSchema
@@ -43,8 +59,10 @@ VERSION = "build-splits/1"
 CERTIFICATE = "certificate.json"
 GROUP = "split_group"
 _OFFICIAL, _OFFICIAL_KEPT = "split", "official_split"  # the table's column, and its name in the dataset
+_REASON = "reason"  # the column in which a table says why a row is not to be taken
 _BATCH = 5_000
 _TOLD = "every two files were read again and their values compared"
+_TOLD_REPEATS = f", and {REPEATS} was followed from row to row"
 _TOLD_NEAR = ", and perceptual hashes also with those up to {distance} of 64 bits away"
 
 
@@ -70,6 +88,7 @@ class Wanted:
         stratify: Put labels in proportion exactly; added rows may then move groups.
         label: The column with the labels; none where it is empty.
         licence: The source's, as Hugging Face names it.
+        keep: The column that is true in rows that are taken; all are where it is empty.
     """
 
     group_by: tuple[str, ...]
@@ -81,6 +100,7 @@ class Wanted:
     stratify: bool = False
     label: str = ""
     licence: str = ""
+    keep: str = ""
 
 
 class Dataset(NamedTuple):
@@ -97,6 +117,8 @@ class _Read:
     keys: Keys
     labels: list[tuple[str, ...]] = field(default_factory=list)
     official: list[str | None] = field(default_factory=list)
+    taken: list[bool] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
     without_key: int = 0
 
 
@@ -123,31 +145,37 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
         )
     wanted, provenance = _completed(table, wanted)
     digest = sha256(table)
-    version = version_of(digest, asdict(wanted))
+    version = version_of(digest, _plain(wanted))
     folder = datasets / name / version
     if folder.exists():
         return Dataset(folder, check_version(folder))
     read = _read(table, wanted)
-    groups = find_groups(read.keys, wanted.distance)
-    examples = [Example(*row) for row in zip(groups, read.labels, read.official, strict=True)]
-    if not examples:
-        raise BadTable(f"{table} has no rows, so there is nothing to split.")
-    split_of_row = assign(examples, shares, wanted.seed, wanted.official, wanted.stratify)
+    taken = [row for row, is_taken in enumerate(read.taken) if is_taken]
+    if not taken:
+        which = f" that {wanted.keep!r} is true of" if read.taken else ""
+        raise BadTable(f"{table} has no rows{which}, so there is nothing to split.")
+    groups = find_groups(read.keys.only(taken), wanted.distance)
+    examples = [Example(group, read.labels[row], read.official[row]) for row, group in zip(taken, groups, strict=True)]
+    splits = assign(examples, shares, wanted.seed, wanted.official, wanted.stratify)
+    places = dict(zip(taken, zip(splits, groups, strict=True), strict=True))
     certificate = {
         "dataset": name,
         "version": version,
         "code": VERSION,
-        "table": {"name": table.name, "sha256": digest, "rows": len(examples)},
+        "table": {"name": table.name, "sha256": digest, "rows": len(read.taken)},
         "source": provenance.get("source", {}),
         "parameters": _plain(wanted),
-        "splits": _counts(examples, split_of_row),
-        "left_out": split_of_row.count(LEFT_OUT),
+        "splits": _counts(examples, splits),
+        "left_out": splits.count(LEFT_OUT) + len(read.taken) - len(taken),
+        **({"not_taken": dict(sorted(read.refused.items()))} if wanted.keep else {}),
         "rows_without_key": read.without_key,
         "official_rows": len(examples) - read.official.count(None),
         "random_split": _random_split(groups, shares),
     }
     with whole_folder(folder) as aside:
-        _write(table, aside, groups, split_of_row, {"dataset": name, "version": version})
+        _write(table, aside, places, wanted, {"dataset": name, "version": version})
+        if conversations := _write_conversations(aside):
+            certificate["conversations"] = conversations
         certificate["leaks"] = _look_for_leaks(aside, wanted)
         write_card(aside / "README.md", certificate, wanted.licence, provenance)
         certificate["files"] = fingerprints(aside)
@@ -235,8 +263,17 @@ def changed_files(folder: Path, certificate: Mapping[str, Any]) -> Iterator[str]
 
 def leaks_of(folder: Path, group_by: Sequence[str], distance: int) -> list[Leak]:
     """Leaks between the splits of a version, read from its files."""
-    files = {split: path for split in SPLITS if (path := folder / _path(split)).is_file()}
-    return find_leaks({split: read_keys(path, group_by) for split, path in files.items()}, distance)
+    # A chain of repeats may lead through what was left out.
+    names = (*SPLITS, LEFT_OUT) if REPEATS in group_by else SPLITS
+    files = {split: path for split in names if (path := folder / _path(split)).is_file()}
+    keys = {split: read_keys(path, group_by) for split, path in files.items()}
+    if REPEATS in group_by:
+        at = list(group_by).index(REPEATS)
+        ids = [own for path in files.values() for own in read_keys(path, [ID]).values[0]]
+        chains = iter(follow_repeats(ids, [other for each in keys.values() for other in each.values[at]]))
+        for each in keys.values():
+            each.values[at] = list(islice(chains, len(each)))
+    return find_leaks(keys, distance)
 
 
 def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
@@ -245,10 +282,12 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
         raise BadTable("group_by names no column. Give one, such as image.")
     with open_parquet(table) as file:
         names = file.schema_arrow.names
-    check_columns(table, names, [*wanted.group_by, *([wanted.label] if wanted.label else [])])
+    needed = [*wanted.group_by, *([ID] if REPEATS in wanted.group_by else []), wanted.label, wanted.keep]
+    check_columns(table, names, [name for name in needed if name])
     if taken := {GROUP, _OFFICIAL_KEPT} & set(names):
         raise BadTable(f"{table} has a column {taken.pop()!r} already, which a dataset gets. Rename it.")
     near = (PHASH,) if PHASH in names and PHASH not in wanted.group_by and wanted.distance else ()
+    repeats = (REPEATS,) if {REPEATS, ID} <= set(names) and REPEATS not in wanted.group_by else ()
     label = wanted.label or next((name for name in ("labels", "label") if name in names), "")
     path = table.with_suffix(".provenance.json")
     try:
@@ -256,32 +295,91 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
     except ValueError as error:
         raise TornFile(f"{path} is damaged ({error}). Run the flow that made {table.name} again.") from error
     licence = wanted.licence or str(provenance.get("licence", ""))
-    given = asdict(wanted) | {"group_by": (*wanted.group_by, *near), "label": label, "licence": licence}
+    given = asdict(wanted) | {"group_by": (*wanted.group_by, *near, *repeats), "label": label, "licence": licence}
     return Wanted(**given), provenance
 
 
 def _plain(wanted: Wanted) -> dict[str, Any]:
-    return asdict(wanted) | {"group_by": list(wanted.group_by)}
+    plain = asdict(wanted) | {"group_by": list(wanted.group_by)}
+    if not wanted.keep:
+        del plain["keep"]  # versions from before there was such a thing keep their names
+    return plain
 
 
 def _read(table: Path, wanted: Wanted) -> _Read:
     """One pass over the columns that decide; whole rows only where a key is missing."""
     read = _Read(Keys(wanted.group_by))
     with open_parquet(table) as file:
-        official = _OFFICIAL in file.schema_arrow.names and wanted.official != "ignore"
-        columns = {*wanted.group_by, *([wanted.label] if wanted.label else []), *([_OFFICIAL] if official else [])}
+        schema = file.schema_arrow
+        official = _OFFICIAL in schema.names and wanted.official != "ignore"
+        repeats = REPEATS in wanted.group_by
+        chats = has_conversations(schema)
+        others = ((wanted.label, wanted.label), (_OFFICIAL, official), (ID, repeats), (MESSAGES, chats))
+        columns = {*wanted.group_by, *(name for name, is_read in others if is_read), *_deciding(table, schema, wanted)}
+        ids: list[str | None] = []
         for batch in file.iter_batches(_BATCH, columns=sorted(columns)):
+            start = len(read.taken)
+            _take(table, batch, wanted, read)
+            if chats:
+                for row, messages in enumerate(batch.column(MESSAGES).to_pylist(), start):
+                    if read.taken[row]:
+                        check_row(table, row, messages)
+            ids += column_keys(batch.column(ID), f"{table}, column {ID!r}") if repeats else []
             for values, column in zip(read.keys.values, wanted.group_by, strict=True):
                 values.extend(column_keys(batch.column(column), f"{table}, column {column!r}"))
             read.labels += _labels(batch.column(wanted.label)) if wanted.label else [()] * len(batch)
             given = batch.column(_OFFICIAL).to_pylist() if official else [None] * len(batch)
             read.official += [_official(table, value) for value in given]
-        without = [row for row, values in enumerate(zip(*read.keys.values, strict=True)) if not any(values)]
+        if repeats:
+            at = wanted.group_by.index(REPEATS)
+            read.keys.values[at] = _repeats(ids, read.keys.values[at], read.taken)
+        of_rows = zip(*read.keys.values, read.taken, strict=True)
+        without = [row for row, (*values, is_taken) in enumerate(of_rows) if is_taken and not any(values)]
         if without:
             read.without_key = len(without)
             for row, item in _rows_at(file, set(without)):
                 read.keys.values[0][row] = row_digest(item)
     return read
+
+
+def _deciding(table: Path, schema: pa.Schema, wanted: Wanted) -> list[str]:
+    """The columns that say whether a row is taken, and why not."""
+    if not wanted.keep:
+        return []
+    kind = schema.field(wanted.keep).type
+    if not pa.types.is_boolean(kind):
+        raise BadTable(
+            f"{table}, column {wanted.keep!r} is {kind}. Give a column of true and false for `keep`, or none."
+        )
+    told = _REASON in schema.names and pa.types.is_string(schema.field(_REASON).type)
+    return [wanted.keep, *([_REASON] if told else [])]
+
+
+def _take(table: Path, batch: pa.RecordBatch, wanted: Wanted, read: _Read) -> None:
+    """Which rows of a batch are taken, and why the others are not, as far as the table says it."""
+    if not wanted.keep:
+        read.taken += [True] * len(batch)
+        return
+    told = batch.column(_REASON).to_pylist() if _REASON in batch.schema.names else [None] * len(batch)
+    for keep, reason in zip(batch.column(wanted.keep).to_pylist(), told, strict=True):
+        if keep is None:
+            raise BadTable(
+                f"{table}, row {len(read.taken)}: the column {wanted.keep!r} is empty, so nothing says whether the row is "
+                "taken. Fill it in, or give another column for `keep`."
+            )
+        read.taken.append(keep)
+        if not keep:
+            read.refused[reason or f"not {wanted.keep}"] += 1
+
+
+def _repeats(ids: Sequence[str | None], repeats: Sequence[str | None], taken: Sequence[bool]) -> list[str | None]:
+    """Chains of rows that repeat one another, those alone that two or more of the taken rows are in.
+
+    A chain is followed through rows that are not taken, but does not tie their routine to anything.
+    """
+    chains = follow_repeats(ids, repeats)
+    rows = Counter(chain for chain, is_taken in zip(chains, taken, strict=True) if is_taken)
+    return [chain if rows[chain] > 1 else None for chain in chains]
 
 
 def _rows_at(file: pq.ParquetFile, rows: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -335,36 +433,55 @@ def _random_split(groups: Sequence[str], shares: Mapping[str, float]) -> float:
 
 
 def _path(split: str) -> str:
-    return f"data/{split}-00000-of-00001.parquet"
+    return f"{LEFT_OUT}.parquet" if split == LEFT_OUT else f"data/{split}-00000-of-00001.parquet"
 
 
 def _write(
-    table: Path, folder: Path, groups: Sequence[str], split_of_row: Sequence[str], origin: Mapping[str, str]
+    table: Path, folder: Path, places: Mapping[int, tuple[str, str]], wanted: Wanted, origin: Mapping[str, str]
 ) -> None:
-    """The table's rows, batch by batch, each to its split."""
-    places = [split for split in (*SPLITS, LEFT_OUT) if split in set(split_of_row)]
+    """The table's rows, batch by batch, each to its split; ``places`` has split and group of those that are taken."""
     with open_parquet(table) as file, ExitStack() as stack:
         fields = [
             column.with_name(_OFFICIAL_KEPT) if column.name == _OFFICIAL else column for column in file.schema_arrow
         ]
-        schema = TableSchema("dataset/1", pa.schema([*fields, pa.field(GROUP, pa.string(), nullable=False)]))
-        writers = {
-            split: stack.enter_context(
-                table_writer(folder / (f"{LEFT_OUT}.parquet" if split == LEFT_OUT else _path(split)), schema, origin)
+        there = {split for split, _ in places.values()} | (
+            {LEFT_OUT} if len(places) < file.metadata.num_rows else set()
+        )
+        # A row that is not taken belongs to no group.
+        schemas = {
+            split: TableSchema(
+                "dataset/1",
+                pa.schema([*fields, pa.field(GROUP, pa.string(), nullable=split == LEFT_OUT and bool(wanted.keep))]),
             )
-            for split in places
+            for split in (*SPLITS, LEFT_OUT)
+            if split in there
+        }
+        writers = {
+            split: stack.enter_context(table_writer(folder / _path(split), schema, origin))
+            for split, schema in schemas.items()
         }
         start = 0
         for batch in file.iter_batches(_BATCH):
-            stop = start + len(batch)
-            columns = [*batch.columns, pa.array(groups[start:stop], pa.string())]
-            rows = pa.Table.from_arrays(columns, schema=schema.columns)
-            where = pa.array(split_of_row[start:stop])
+            mine = [places.get(row, (LEFT_OUT, None)) for row in range(start, start + len(batch))]
+            columns = [*batch.columns, pa.array([group for _, group in mine], pa.string())]
+            where = pa.array([split for split, _ in mine])
             for split, writer in writers.items():
-                mine = rows.filter(pc.equal(where, split))
-                if mine.num_rows:
-                    writer.write_table(mine)
-            start = stop
+                chosen = pc.equal(where, split)
+                if pc.any(chosen).as_py():
+                    some = [column.filter(chosen) for column in columns]
+                    writer.write_table(pa.Table.from_arrays(some, schema=schemas[split].columns))
+            start += len(batch)
+
+
+def _write_conversations(folder: Path) -> dict[str, str]:
+    """A JSON Lines file per split where there are conversations; their names by split."""
+    files = {split: _path(split) for split in SPLITS if (folder / _path(split)).is_file()}
+    with open_parquet(folder / next(iter(files.values()))) as file:
+        if not has_conversations(file.schema_arrow):
+            return {}
+    for split, path in files.items():
+        write_lines(folder / path, folder / f"data/{split}.jsonl")
+    return {split: f"data/{split}.jsonl" for split in files}
 
 
 def _look_for_leaks(folder: Path, wanted: Wanted) -> dict[str, Any]:
@@ -378,7 +495,9 @@ def _look_for_leaks(folder: Path, wanted: Wanted) -> dict[str, Any]:
     near = any(is_near(column, wanted.distance) for column in wanted.group_by)
     return {
         "found": found,
-        "how": _TOLD + (_TOLD_NEAR.format(distance=wanted.distance) if near else ""),
+        "how": _TOLD
+        + (_TOLD_NEAR.format(distance=wanted.distance) if near else "")
+        + (_TOLD_REPEATS if REPEATS in wanted.group_by else ""),
         "looked": [
             {"column": leak.column, "split": leak.split, "other": leak.other, "rows": leak.of, "shared": leak.values}
             for leak in (*looked, *by_group)

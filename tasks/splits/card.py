@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from tasks.splits.keys import PHASH, REPEATS
 from tasks.storage.files import write_bytes
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -41,8 +42,11 @@ def write_card(path: Path, certificate: Mapping[str, Any], licence: str, provena
 def _front(certificate: Mapping[str, Any], licence: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
     rows = sum(split["rows"] for split in certificate["splits"].values())
     front: dict[str, Any] = {"license": licence or "unknown"}
-    if language := provenance.get("parameters", {}).get("target"):
+    asked = provenance.get("parameters", {})
+    if language := asked.get("target") or asked.get("language"):
         front["language"] = [language]
+    if "conversations" in certificate:
+        front["task_categories"] = ["text-generation"]
     return front | {
         "pretty_name": certificate["dataset"],
         "size_categories": [next((name for below, name in _SIZES if rows < below), "1M<n<10M")],
@@ -73,6 +77,8 @@ def _body(certificate: Mapping[str, Any], licence: str) -> Iterator[str]:
     yield f'print(rows["{next(iter(splits))}"][0])'
     yield "```"
     yield ""
+    if conversations := certificate.get("conversations"):
+        yield from _conversations(conversations)
     yield "## Splits"
     yield ""
     labels = sorted({label for split in splits.values() for label in split["labels"]})
@@ -87,9 +93,16 @@ def _body(certificate: Mapping[str, Any], licence: str) -> Iterator[str]:
     yield f"Rows that share {columns} stand in one split (`split_group`){_near(certificate)}. {_how(certificate)}"
     if certificate["rows_without_key"]:
         yield f"{certificate['rows_without_key']:,} rows have none of these; each stands for itself and its exact copies."
-    if certificate["left_out"]:
+    not_taken = certificate.get("not_taken", {})
+    if not_taken:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in not_taken.items())
         yield (
-            f"{certificate['left_out']:,} rows of official splits share a group with a stronger split (test before "
+            f"{sum(not_taken.values()):,} of {certificate['table']['rows']:,} rows were not taken (`{asked['keep']}` is "
+            f"false) and stand in `left-out.parquet`: {reasons}."
+        )
+    if cleaned := certificate["left_out"] - sum(not_taken.values()):
+        yield (
+            f"{cleaned:,} rows of official splits share a group with a stronger split (test before "
             "validation before train) and stand in none: `left-out.parquet`."
         )
     yield ""
@@ -104,6 +117,21 @@ def _body(certificate: Mapping[str, Any], licence: str) -> Iterator[str]:
     yield "`trasvase verify FOLDER` looks again, and holds every file against its SHA-256."
 
 
+def _conversations(files: Mapping[str, str]) -> Iterator[str]:
+    train = next(iter(files))
+    yield (
+        'The same rows\' conversations, one `{"messages": [{"role": …, "content": …}]}` a line, as Mistral\'s '
+        "fine-tuning API and mistral-finetune, TRL, LLaMA-Factory and ms-swift read them: "
+        f"{', '.join(f'`{path}`' for path in files.values())}."
+    )
+    yield ""
+    yield "```python"
+    yield f"chats = load_dataset('json', data_files={dict(files)!r})  # for TRL's SFTTrainer as it is"
+    yield f'print(chats["{train}"][0]["messages"])'
+    yield "```"
+    yield ""
+
+
 def _licence(licence: str) -> str:
     if not licence:
         return "not known; ask the source before you pass this on"
@@ -112,15 +140,20 @@ def _licence(licence: str) -> str:
 
 def _near(certificate: Mapping[str, Any]) -> str:
     asked = certificate["parameters"]
-    if asked["distance"] and any(column.endswith("phash") for column in asked["group_by"]):
-        return f", where perceptual hashes up to {asked['distance']} of 64 bits apart count as equal"
-    return ""
+    near = ""
+    if asked["distance"] and any(column.endswith(PHASH) for column in asked["group_by"]):
+        near = f", where perceptual hashes up to {asked['distance']} of 64 bits apart count as equal"
+    if REPEATS in asked["group_by"]:
+        near += f", where `{REPEATS}` is followed from row to row"
+    return near
 
 
 def _how(certificate: Mapping[str, Any]) -> str:
     asked = certificate["parameters"]
     if certificate["official_rows"] and asked["official"] != "ignore":
-        if certificate["official_rows"] == certificate["table"]["rows"]:
+        if certificate["official_rows"] == certificate["table"]["rows"] - sum(
+            certificate.get("not_taken", {}).values()
+        ):
             return "The splits are the official ones."
         kept = "Official splits are kept; a group without one is placed by a hash"
     else:

@@ -1,7 +1,8 @@
 """What rows must not share across splits: the values of the columns that group them.
 
 An image's name, a COCO id, a routine; or a perceptual hash of 64 bits (``phash``, as 16 hex digits or a number), whose
-neighbours count as the same image. Any Parquet file, CSV, JSON array or JSON Lines is read, only these columns.
+neighbours count as the same image; or ``near_duplicate_of``, the ``id`` of the row that a row
+repeats. Any Parquet file, CSV, JSON array or JSON Lines is read, only these columns.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ from tasks.storage.errors import PermanentError
 from tasks.storage.tables import open_parquet
 
 PHASH = "phash"
+REPEATS, ID = "near_duplicate_of", "id"
 ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
 _BATCH = 10_000
 
@@ -47,6 +50,10 @@ class Keys:
 
     def __len__(self) -> int:
         return len(self.values[0])
+
+    def only(self, rows: Sequence[int]) -> Keys:
+        """Those of some rows."""
+        return Keys(self.columns, [[values[row] for row in rows] for values in self.values])
 
 
 def is_near(column: str, distance: int) -> bool:
@@ -123,6 +130,32 @@ def column_keys(column: pa.Array, where: str) -> list[str | None]:
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return [None if value is None else value.hex() for value in column.to_pylist()]
     raise BadTable(f"{where} is {column.type}; groups are told apart by text or whole numbers.")
+
+
+def follow_repeats(ids: Sequence[str | None], repeats: Sequence[str | None]) -> list[str | None]:
+    """What rows that repeat one another share, through chains and whether or not each row of a chain is there.
+
+    Args:
+        ids: Each row's own.
+        repeats: The id that it repeats, or None.
+
+    Returns:
+        Per row the smallest id of its chain; None for a row that repeats none and that none repeats.
+    """
+    first: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := first.setdefault(name, name)) != name:
+            first[name] = name = first[above]
+        return name
+
+    for own, other in zip(ids, repeats, strict=True):
+        if own is not None and other is not None:
+            small, large = sorted((root(own), root(other)))
+            first[large] = small
+    chains = [root(name) if (name := own or other) else None for own, other in zip(ids, repeats, strict=True)]
+    rows = Counter(chains)
+    return [chain if rows[chain] > 1 else None for chain in chains]
 
 
 def row_digest(row: dict[str, Any]) -> str:

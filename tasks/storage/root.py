@@ -6,7 +6,7 @@
       jobs/translate-llava-3f2a…/   one folder per job
       tables/llava-es.parquet       what flows leave
       datasets/llava-es/3f2a…/      frozen splits with certificate and card, one folder per version
-      adapters/mmhs-paligemma2-3f…/ what fine-tuning leaves, one folder per adapter; latest and current are links
+      adapters/mmhs-paligemma2-3f…/ what fine-tuning leaves, one folder per adapter; latest and others are links
       reports/translate-llava-es/   report.html, report.json
       journal/answers.sqlite        every answer of every service
       memory/en-es.parquet          what people settled: the translation memory

@@ -432,6 +432,74 @@ JOKES = TableSchema(
     ),
 )
 
+# Jokes compared. What the contestants are asked, and what they wrote: no `text` where there is none, with its reason.
+_REQUEST = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("split_row", pa.int64(), nullable=False),
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("group", pa.string(), nullable=False),
+    pa.field("messages", _CHAT, nullable=False),
+]
+REQUESTS = TableSchema("requests/1", pa.schema(_REQUEST))
+WRITTEN = TableSchema(
+    "written/1",
+    pa.schema(
+        [
+            *_REQUEST,
+            pa.field("text", pa.string()),
+            pa.field("written_by", pa.string(), nullable=False),
+            pa.field("prompt_tokens", pa.int64(), nullable=False),
+            pa.field("completion_tokens", pa.int64(), nullable=False),
+            pa.field("cost_usd", pa.float64(), nullable=False),
+            *_WHY,
+        ]
+    ),
+)
+
+# Pairs to judge, and judged. `said_a_first` is what the judge said with A's text first and `said_b_first` with B's: in both
+# "A" is the text that stood first. `settled` says why a pair was not asked about, `error` why it could not be judged.
+_PAIR = [
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("split_row", pa.int64(), nullable=False),
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("group", pa.string(), nullable=False),
+    pa.field("request", pa.string(), nullable=False),
+    pa.field("text_a", pa.string()),
+    pa.field("text_b", pa.string()),
+    pa.field("error_a", pa.string()),
+    pa.field("error_b", pa.string()),
+]
+_JUDGED = [
+    *_PAIR,
+    pa.field("verdict", pa.string(), nullable=False),
+    pa.field("settled", pa.string()),
+    pa.field("said_a_first", pa.string()),
+    pa.field("said_b_first", pa.string()),
+    pa.field("reason_a_first", pa.string()),
+    pa.field("reason_b_first", pa.string()),
+    pa.field("judged_by", pa.string(), nullable=False),
+    pa.field("judge_usd", pa.float64(), nullable=False),
+    *_WHY,
+]
+PAIRS = TableSchema("pairs/1", pa.schema(_PAIR))
+PAIRS_JUDGED = TableSchema("pairs-judged/1", pa.schema(_JUDGED))
+
+# What a user gets: every pair, also those that could not be judged.
+COMPARED = TableSchema(
+    "compared/1",
+    pa.schema(
+        [
+            *_JUDGED,
+            pa.field("model_a", pa.string(), nullable=False),
+            pa.field("model_b", pa.string(), nullable=False),
+            pa.field("written_by_a", pa.string(), nullable=False),
+            pa.field("written_by_b", pa.string(), nullable=False),
+            pa.field("write_a_usd", pa.float64(), nullable=False),
+            pa.field("write_b_usd", pa.float64(), nullable=False),
+        ]
+    ),
+)
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -464,5 +532,10 @@ SCHEMAS = {
         JOKES_REJECTED,
         JOKES_REFINED,
         JOKES,
+        REQUESTS,
+        WRITTEN,
+        PAIRS,
+        PAIRS_JUDGED,
+        COMPARED,
     )
 }

@@ -4,8 +4,9 @@ One batch::
 
     input_ids, attention_mask, pixel_values, …   what family.inputs gives, padded on the left
     answer_tokens   [B, K]   padded on the right
-    answer_mask     [B, K]   1 where a token counts
-    answer_number   [B]      the label set's number; 0 with completions
+    answer_mask     [B, K]   1 where there is a token
+    answer_said     [B, K]   1 where the model is to say it, so in the loss; 0 in what users say between answers
+    answer_number   [B]      the label set's number; 0 with completions and conversations
     row             [B]      the row's position in its split
 """
 
@@ -13,14 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from tasks.models.examples import Example, open_image, read_examples
+from tasks.models.families.chat import Chat
 from tasks.models.families.protocol import Family
+from tasks.models.messages import read_talks
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256
 from tasks.storage.schemas import TRAINING_EXAMPLES
@@ -30,7 +34,7 @@ from tasks.training.plan import Plan
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ANSWER = ("answer_tokens", "answer_mask", "answer_number", "row")
+ANSWER = ("answer_tokens", "answer_mask", "answer_said", "answer_number", "row")
 
 
 class ImageChanged(PermanentError):
@@ -47,6 +51,48 @@ class Item(NamedTuple):
     tokens: list[int]
 
 
+class Answered(NamedTuple):
+    """One conversation as the collator gets it: up to its first answer, the rest, and what of it is to be said."""
+
+    row: int
+    prompt: list[int]
+    tokens: list[int]
+    said: list[bool]
+
+
+class Conversations(Dataset[Answered]):
+    """The usable conversations of one split.
+
+    Args:
+        plan: The job.
+        split: train or validation.
+        family: Makes tokens of conversations.
+
+    Raises:
+        PermanentError: The split has other rows than at the plan.
+    """
+
+    def __init__(self, plan: Plan, split: str, family: Chat) -> None:
+        talks = list(read_talks(plan.source.split(split)))
+        checked = _checked(plan, split, [talk.row for talk in talks])
+        self._talks = [talk for talk, row in zip(talks, checked, strict=True) if row["error"] is None]
+        self._family = family
+
+    def __len__(self) -> int:
+        return len(self._talks)
+
+    def __getitem__(self, at: int) -> Answered:
+        talk = self._talks[at]
+        tokens, said = self._family.answered(talk.messages or ())
+        start = said.index(True)
+        return Answered(talk.row, tokens[:start], tokens[start:], said[start:])
+
+    def opening(self) -> list[dict[str, Any]]:
+        """What is asked in the first row, up to its first answer, as the chat template gets it."""
+        placed = self._family.placed(self._talks[0].messages or ())
+        return placed[: [message["role"] for message in placed].index("assistant")]
+
+
 class Rows(Dataset[Item]):
     """The usable rows of one split; images are opened when they are asked for.
 
@@ -61,14 +107,8 @@ class Rows(Dataset[Item]):
     """
 
     def __init__(self, plan: Plan, split: str, family: Family, answers: Sequence[list[int]] | None) -> None:
-        table = read_table(plan.examples_path, TRAINING_EXAMPLES)
-        checked = [row for row in table.to_pylist() if row["split"] == split]
         examples = list(read_examples(plan.source.split(split), plan.columns))
-        if [row["row"] for row in checked] != [example.row for example in examples]:
-            raise PermanentError(
-                f"{plan.source.split(split)} has {len(examples):,} rows and had {len(checked):,} when {plan.job} was "
-                "planned. Start the flow again: a changed dataset is another job."
-            )
+        checked = _checked(plan, split, [example.row for example in examples])
         self._pairs = [
             (example, row["sha256"]) for example, row in zip(examples, checked, strict=True) if row["error"] is None
         ]
@@ -105,11 +145,35 @@ class Collate:
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Tensor]:
         batch = self._family.inputs([item.text for item in items], [item.image for item in items])
-        longest = max(len(item.tokens) for item in items)
-        tokens = torch.zeros(len(items), longest, dtype=torch.long)
-        mask = torch.zeros(len(items), longest, dtype=torch.long)
-        for at, item in enumerate(items):
-            tokens[at, : len(item.tokens)] = torch.tensor(item.tokens)
-            mask[at, : len(item.tokens)] = 1
+        tokens, mask = _padded([item.tokens for item in items], "right")
         numbers, rows = torch.tensor([item.number for item in items]), torch.tensor([item.row for item in items])
-        return {**batch, **dict(zip(ANSWER, (tokens, mask, numbers, rows), strict=True))}
+        return {**batch, **dict(zip(ANSWER, (tokens, mask, mask, numbers, rows), strict=True))}
+
+
+def collate_conversations(items: Sequence[Answered]) -> dict[str, Tensor]:
+    """Conversations into one batch."""
+    asked, seen = _padded([item.prompt for item in items], "left")
+    tokens, mask = _padded([item.tokens for item in items], "right")
+    said, _ = _padded([[int(each) for each in item.said] for item in items], "right")
+    rows = torch.tensor([item.row for item in items])
+    answer = dict(zip(ANSWER, (tokens, mask, said, torch.zeros_like(rows), rows), strict=True))
+    return {"input_ids": asked, "attention_mask": seen, **answer}
+
+
+def _padded(rows: Sequence[list[int]], side: Literal["left", "right"]) -> tuple[Tensor, Tensor]:
+    """Rows as one tensor, and where it holds them; what stands in the padding is never seen."""
+    some = [torch.tensor(row) for row in rows]
+    tokens = pad_sequence(some, batch_first=True, padding_side=side)
+    return tokens, pad_sequence([torch.ones_like(row) for row in some], batch_first=True, padding_side=side)
+
+
+def _checked(plan: Plan, split: str, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """What the plan found of a split's rows."""
+    table = read_table(plan.examples_path, TRAINING_EXAMPLES)
+    checked = [row for row in table.to_pylist() if row["split"] == split]
+    if [row["row"] for row in checked] != list(rows):
+        raise PermanentError(
+            f"{plan.source.split(split)} has {len(rows):,} rows and had {len(checked):,} when {plan.job} was planned. "
+            "Start the flow again: a changed dataset is another job."
+        )
+    return checked

@@ -46,6 +46,37 @@ def model_card(
     return f"---\n{front}---\n\n{body}\n"
 
 
+def chat_example(plan: Plan, messages: Sequence[Mapping[str, Any]]) -> str:
+    """A program that lets a chat adapter write the next turn, to be run in its folder.
+
+    Args:
+        plan: The job.
+        messages: A conversation that ends with the user's turn, as the chat template gets it.
+    """
+    turns = ",\n".join(f"    {dict(message)!r}" for message in messages)
+    lines = [
+        "import torch",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'folder = "."  # this card\'s',
+        'device = "cuda" if torch.cuda.is_available() else "cpu"',
+        f"base = AutoModelForCausalLM.from_pretrained({plan.base.name!r}, dtype=torch.{plan.settings.dtype})",
+        "model = PeftModel.from_pretrained(base, folder).eval().to(device)",
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        "",
+        f"messages = [\n{turns},\n]",
+        "inputs = tokenizer.apply_chat_template(",
+        '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+        ").to(device)",
+        "with torch.inference_mode():",
+        "    tokens = model.generate(**inputs, max_new_tokens=256, do_sample=False, repetition_penalty=1.0)",
+        'answer = tokens[0, inputs["input_ids"].shape[1] :]',
+        "print(tokenizer.decode(answer, skip_special_tokens=True))",
+    ]
+    return "\n".join(lines)
+
+
 def example(plan: Plan, family: str, prompt: str) -> str:
     """A program that asks the adapter, to be run in its folder.
 
@@ -143,14 +174,28 @@ def _body(
     yield "## Use"
     if plan.base.sees:
         yield "In this folder, with an image `example.png`:"
-    yield f"```python\n{example(plan, known['family'], known['prompt'])}\n```"
+    written = (
+        chat_example(plan, known["messages"])
+        if plan.columns.messages
+        else example(plan, known["family"], known["prompt"])
+    )
+    yield f"```python\n{written}\n```"
+    if plan.said:
+        yield "## Conversations"
+        yield from _conversations(plan)
     yield "## Validation"
     figures = [[called, f"{best[key]:.4f}"] for key, (_, called) in _METRICS.items() if key in best]
     yield markdown_table(["metric", f"n = {plan.rows['validation']:,}"], figures)
     yield (
         f"Of step {best['step']:,} of {steps:,}, the best one by {plan.metric()} on these same rows, so a little better "
-        "than it will be elsewhere. Labels are those of the likeliest answer, without thresholds. The test split was not "
-        "looked at: `evaluate-adapter` does that."
+        "than it will be elsewhere. "
+        + (
+            "Labels are those of the likeliest answer, without thresholds. The test split was not looked at: "
+            "`evaluate-adapter` does that."
+            if plan.label_sets
+            else "A lower loss does not make a better text, and the test split was not looked at: `compare-jokes` lets a "
+            "judge compare what is written."
+        )
     )
     yield "![Loss](loss.svg)"
     yield "## Training"
@@ -185,17 +230,42 @@ def _body(
         rows = [[row["split"], str(row["row"]), row["error"], row["message"]] for row in rejected[:_SHOWN]]
         yield markdown_table(["split", "row", "reason", "message"], rows)
     yield "## Limits"
+    limits = [
+        "It knows what its data know: their language, their time, their authors' and annotators' opinions and mistakes.",
+        "An answer is a suggestion for a person, never a decision about one.",
+        (
+            "Generated answers may be no JSON; scoring all allowed answers (`evaluate-adapter`) has no such failures."
+            if plan.label_sets
+            else "It may write what its data say word by word. Look for that before you pass a text on as new."
+        ),
+        "The base model's own terms and limits hold as well.",
+    ]
+    yield "\n".join(f"- {limit}" for limit in limits)
+
+
+def _conversations(plan: Plan) -> Iterator[str]:
+    names = ("rows", "answers", "answer tokens", "all tokens", "tokens of the longest", "rows with a system message")
+    keys = ("answers", "answer_tokens", "tokens", "longest", "with_system")
+    yield markdown_table(
+        ["split", *names],
+        [
+            [split, *(f"{n:,}" for n in (plan.rows[split], *(of[key] for key in keys)))]
+            for split, of in plan.said.items()
+        ],
+    )
+    longest = plan.settings.max_length
     yield (
-        "- It knows what its data know: their language, their time, their annotators' opinions and mistakes.\n"
-        "- An answer is a suggestion for a person, never a decision about one.\n"
-        "- Generated answers may be no JSON; scoring all allowed answers (`evaluate-adapter`) has no such failures.\n"
-        "- The base model's own terms and limits hold as well."
+        "The loss is taken on the answers alone: on every turn of the assistant and the token that ends it, in the layout "
+        "of the model's own chat template. Where that has no turn for the system, its words stand before the user's first. "
+        "Nothing was cut: conversations that are longer than "
+        + (f"{longest:,} tokens (max_length)" if longest else "the model takes")
+        + " are refused."
     )
 
 
 def _task(plan: Plan) -> str:
     if plan.label_sets is None:
-        return "completions"
+        return "conversations" if plan.columns.messages else "completions"
     return "single-label classification" if plan.label_sets.is_single else "multi-label classification"
 
 

@@ -18,9 +18,10 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from tasks.models.families.chat import Chat
     from tasks.models.families.protocol import Family
     from tasks.training.batches import Item
     from tasks.training.plan import Plan
@@ -69,10 +70,10 @@ def train(folder: Path, tell: Tell) -> None:
     from tasks.models.prompts import TEXT
     from tasks.models.tree import AnswerTree, self_check
     from tasks.storage.errors import TornFile
-    from tasks.training.batches import Collate, Rows
+    from tasks.training.batches import Collate, Conversations, Rows, collate_conversations
     from tasks.training.checkpoints import sealed
     from tasks.training.environment import environment
-    from tasks.training.plan import read_plan
+    from tasks.training.plan import SPLITS, read_plan
     from tasks.training.sizes import read_sizes
     from tasks.training.trainer import AnswerTrainer, Reporter, callbacks, training_arguments
 
@@ -87,9 +88,16 @@ def train(folder: Path, tell: Tell) -> None:
     model, family = with_adapter(plan)
     tree = AnswerTree(plan.label_sets, family) if plan.label_sets else None
     answers = tree.sequences if tree else None
-    rows = {split: Rows(plan, split, family, answers) for split in ("train", "validation")}
-    collate = Collate(family)
-    prompt = family.written(TEXT if plan.columns.text else "")
+    known: dict[str, Any] = {"family": family.name}
+    if plan.columns.messages:
+        # The plan refuses a base model that is no chat model.
+        rows: Any = {split: Conversations(plan, split, cast("Chat", family)) for split in SPLITS}
+        collate: Any = collate_conversations
+        known["messages"] = rows["validation"].opening()
+    else:
+        rows = {split: Rows(plan, split, family, answers) for split in SPLITS}
+        collate = Collate(family)
+        known["prompt"] = family.written(TEXT if plan.columns.text else "")
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     Reporter.tell = staticmethod(tell)
     Reporter.environment = environment(plan.device, plan.processes, torch)
@@ -103,7 +111,7 @@ def train(folder: Path, tell: Tell) -> None:
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
         data_collator=collate,
-        callbacks=callbacks(plan, parameters=trainable, family=family.name, prompt=prompt),
+        callbacks=callbacks(plan, parameters=trainable, **known),
     )
     if tree:
         some = sorted((rows["validation"][at] for at in range(min(_CHECKED, len(rows["validation"])))), key=_length)

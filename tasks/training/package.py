@@ -9,7 +9,7 @@
       curve.json, loss.svg, learning-rate.svg           the Trainer's history, and drawn
       rejected.json                                     refused rows, where there are any
       README.md                                         the model card; its example runs in this folder
-    adapters/latest                                     link to the newest one
+    adapters/latest, adapters/latest-chat               links to the newest one that gives labels, and that writes
 
 The folder appears whole, by rename, and is never written again.
 """
@@ -31,7 +31,7 @@ from tasks.training.environment import PACKAGES
 from tasks.training.plan import Plan, rejected_rows
 from tasks.training.progress import picture, plots
 
-LATEST = "latest"
+LATEST, LATEST_CHAT = "latest", "latest-chat"
 
 
 def adapter_folder(plan: Plan, adapters: Path, name: str) -> Path:
@@ -67,7 +67,8 @@ def package(plan: Plan, folder: Path, finished: Callable[[Plan], list[Checkpoint
         read_adapter(folder)
     else:
         _write(plan, finished(plan), folder)
-    point(folder.parent / LATEST, folder)
+    # evaluate-adapter measures the latest one as soon as it can, and can measure labels alone.
+    point(folder.parent / (LATEST if plan.label_sets else LATEST_CHAT), folder)
     return folder
 
 

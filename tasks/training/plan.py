@@ -3,7 +3,7 @@
 ::
 
     jobs/finetune-lora-3f2a9c01d7b4/
-      examples.parquet    rows of train and validation: image and its SHA-256, or why the row is refused
+      examples.parquet    rows of train and validation: image and its SHA-256, or why the row is refused (too long, …)
       plan.json           settings, dataset, prompt, label sets; from here on the job exists
       smaller.json        batch sizes after the memory had not been enough, if ever
       checkpoints/        see tasks/training/checkpoints.py
@@ -22,7 +22,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.models.examples import BadExamples, Columns, Example, open_image, read_examples
 from tasks.models.label_sets import LabelSets, UnknownLabel
-from tasks.models.prompts import Prompt, prompt_for
+from tasks.models.messages import MESSAGES, BadConversation, Talk, has_conversations, read_talks
+from tasks.models.prompts import CONVERSATION, Prompt, prompt_for
 from tasks.pictures.decode import BadImage
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import sha256, write_bytes
@@ -111,6 +112,8 @@ class Plan:
         processes: How many processes share each step.
         rows: Rows of each split that are used.
         rejected: Refused rows of each split, by reason.
+        said: Of each split's conversations: answers, their tokens, all tokens, those of the longest row, and rows with
+            a turn of the system; empty where there are none.
     """
 
     folder: Path
@@ -124,6 +127,7 @@ class Plan:
     processes: int
     rows: Mapping[str, int]
     rejected: Mapping[str, Mapping[str, int]]
+    said: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def job(self) -> str:
@@ -214,6 +218,8 @@ def choose_columns(
 ) -> Columns:
     """Which columns are what; with a completion the text is ``prompt``, unless it is named.
 
+    A chat model learns conversations where the dataset has a column ``messages``, none with labels, and none was named.
+
     Raises:
         BadExamples: A column is missing, or nothing is left to look at.
         PermanentError: The base model takes no images and one was named, or it takes images and there are none.
@@ -221,11 +227,18 @@ def choose_columns(
     path = source.split("train")
     if not path.is_file():
         raise _no_split(source, "train")
+    if not base.sees and not completion and text is None and labels is None and not image:
+        with open_parquet(path) as file:
+            if has_conversations(file.schema_arrow) and not {"label", "labels"} & set(file.schema_arrow.names):
+                return Columns((), "", "", MESSAGES)
     if completion:
         text, image = text or ["prompt"], image or ""
     columns = Columns.guess(path, text, image if base.sees or image else "", completion or labels)
     if base.sees and not columns.image:
-        raise PermanentError(f"{base.name} takes images, and {path} has no column with any. Name it: image_column.")
+        raise PermanentError(
+            f"{base.name} takes images, and {path} has no column with any. Name it: image_column; or take a chat model, "
+            "which learns from texts alone, conversations among them."
+        )
     if columns.image and not base.sees:
         raise PermanentError(f"{base.name} takes no images. Take another base model, or give image_column=''.")
     return columns
@@ -261,30 +274,37 @@ def plan(
         PermanentError: Columns, settings or device do not go together.
     """
     check_device(settings, device)
-    if not columns.labels:
+    writes = completions or bool(columns.messages)
+    if not columns.labels and not writes:
         raise BadExamples(
             f"{source.split('train')} has no column with labels, nor one with completions. Name it: label_column or "
-            "completion_column."
+            "completion_column; a chat model also takes conversations in a column messages."
         )
-    if completions and settings.metric_for_best_model not in ("auto", "eval_loss"):
+    what = "completions" if completions else "conversations"
+    if writes and settings.metric_for_best_model not in ("auto", "eval_loss"):
         raise PermanentError(
-            f"metric_for_best_model={settings.metric_for_best_model} needs labels; completions have eval_loss alone."
+            f"metric_for_best_model={settings.metric_for_best_model} needs labels; {what} have eval_loss alone."
         )
     if columns.image and source.images is None:
         raise PermanentError(f"The images of {source.name} lie somewhere. Give their folder: images=…")
-    examples = {split: list(_read(source, split, columns)) for split in SPLITS}
-    label_sets = None if completions else _label_sets(source, examples, labels, columns)
-    digests = [[split, *_digests(source.images, rows if columns.image else [])] for split, rows in examples.items()]
-    prompt = prompt_for(label_sets) if label_sets else COMPLETION
+    examples: dict[str, list[Example]] = (
+        {} if columns.messages else {s: list(_read(source, s, columns)) for s in SPLITS}
+    )
+    label_sets = None if writes else _label_sets(source, examples, labels, columns)
+    digests = [[split, *_digests(source.images, examples[split] if columns.image else [])] for split in SPLITS]
+    prompt = prompt_for(label_sets) if label_sets else COMPLETION if completions else CONVERSATION
+    # What came later stands in the name only where it is used, so that jobs from before keep theirs.
+    later = {"messages": columns.messages, "max_length": settings.max_length}
     identity = {
+        **{name: value for name, value in later.items() if value},
         "code": VERSION,
         "dataset": [source.name, source.version],
         "images": hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
         "base": base.digest,
-        "columns": asdict(columns),
+        "columns": {name: value for name, value in asdict(columns).items() if name not in later},
         "labels": label_sets.plain() if label_sets else None,
         "prompt": [prompt.name, prompt.system, prompt.user],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude=set(later)),
         "device": device,
         "processes": processes,
     }
@@ -295,7 +315,11 @@ def plan(
         if again != known:
             again.write()
         return again
-    rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns)]
+    said: dict[str, Counter[str]] = {}
+    if columns.messages:
+        rows, said = _conversations(source, base, settings)
+    else:
+        rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns)]
     table = pa.Table.from_pylist(rows, TRAINING_EXAMPLES.columns)
     used = Counter(row["split"] for row in rows if row["error"] is None)
     for split in SPLITS:
@@ -305,7 +329,9 @@ def plan(
         split: dict(sorted(Counter(row["error"] for row in rows if row["split"] == split and row["error"]).items()))
         for split in SPLITS
     }
-    made = Plan(folder, source, base, columns, label_sets, prompt, settings, device, processes, dict(used), rejected)
+    made = Plan(
+        folder, source, base, columns, label_sets, prompt, settings, device, processes, dict(used), rejected, said
+    )
     write_table(table, made.examples_path, TRAINING_EXAMPLES, {"job": made.job})
     made.write()
     return made
@@ -388,6 +414,44 @@ def _checked(source: Source, split: str, examples: Sequence[Example], columns: C
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for some in _parts(examples):
             yield from threads.map(check, some)
+
+
+def _conversations(
+    source: Source, base: Base, settings: LoraSettings
+) -> tuple[list[dict[str, Any]], dict[str, Counter[str]]]:
+    """Every conversation, with a reason where it cannot be learnt from; and what is said in the others."""
+    from tasks.models.load import find_speaker
+
+    family, window = find_speaker(base.name)
+    most = min(settings.max_length or window, window)
+    rows: list[dict[str, Any]] = []
+    said: dict[str, Counter[str]] = {split: Counter(longest=0, with_system=0) for split in SPLITS}
+    for split in SPLITS:
+        if not source.split(split).is_file():
+            raise _no_split(source, split)
+        counts = said[split]
+        for talk in read_talks(source.split(split)):
+            row: dict[str, Any] = {"split": split, "row": talk.row, "id": talk.id, "image": None, "sha256": None}
+            try:
+                tokens, spoken = family.answered(talk.messages or ())
+                if len(tokens) > most:
+                    raise BadConversation(
+                        "too-long",
+                        f"has {len(tokens):,} tokens, and at most {most:,} are taken (max_length, and {window:,} by "
+                        f"{base.name}). It is not cut: an answer without its end would be learnt as one.",
+                    )
+            except BadConversation as error:
+                rows.append(row | {"error": error.code, "message": f"Row {talk.row} {error}"})
+                continue
+            rows.append(row | {"error": None, "message": None})
+            counts.update(tokens=len(tokens), answer_tokens=sum(spoken), **_turns(talk))
+            counts["longest"] = max(counts["longest"], len(tokens))
+    return rows, said
+
+
+def _turns(talk: Talk) -> dict[str, int]:
+    roles = [message["role"] for message in talk.messages or ()]
+    return {"answers": roles.count("assistant"), "with_system": roles.count("system")}
 
 
 def _parts(rows: Sequence[Example]) -> Iterator[Sequence[Example]]:

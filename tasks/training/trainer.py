@@ -1,8 +1,9 @@
 """transformers' Trainer, as far as ours differs: the loss, the evaluation, and checkpoints that are sealed.
 
-The loss is taken on the answer's tokens and its end alone, per token over the whole step: however a step's rows are cut
-into batches, the gradient is the same. Logits of the prompt are never made (``logits_to_keep``): with Gemma's 257,216
-words a prompt of 325 tokens cost 5 times the time and twice the memory (docs/decisions.md).
+The loss is taken on the answer's tokens and its end alone (of a conversation on all its answers), per token over the whole
+step: however a step's rows are cut into batches, the gradient is the same. Logits of the prompt are never made
+(``logits_to_keep``): with Gemma's 257,216 words a prompt of 325 tokens cost 5 times the time and twice the memory
+(docs/decisions.md).
 
 Validation scores every allowed answer exactly; nothing is generated and nothing is parsed.
 """
@@ -68,7 +69,7 @@ class AnswerTrainer(Trainer):
     ) -> Any:
         """Cross entropy of the answers, summed, divided by the answer tokens of the whole step."""
         loss = self._losses(model, inputs).sum()
-        items = inputs["answer_mask"].sum() if num_items_in_batch is None else num_items_in_batch
+        items = inputs["answer_said"].sum() if num_items_in_batch is None else num_items_in_batch
         # Every process divides by the tokens of all of them, and gradients are averaged afterwards.
         loss = loss / items * (1 if num_items_in_batch is None else self.accelerator.num_processes)
         return (loss, {}) if return_outputs else loss
@@ -78,7 +79,7 @@ class AnswerTrainer(Trainer):
     ) -> tuple[None, Tensor, Tensor]:
         """Log-probabilities of all answers ``[B, S]``, or the completion's loss ``[B, 1]``; and number and tokens."""
         inputs = self._prepare_inputs(inputs)
-        tokens = inputs["answer_mask"].sum(1)
+        tokens = inputs["answer_said"].sum(1)
         about = torch.stack([inputs["answer_number"], tokens], 1)
         with torch.inference_mode():
             if self._tree is None:
@@ -92,17 +93,17 @@ class AnswerTrainer(Trainer):
         return None, scores.to(about.device), about
 
     def _losses(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Cross entropy of every answer token, ``[B, K]``, 0 at the padding."""
+        """Cross entropy of every token that the model is to say, ``[B, K]``, 0 elsewhere."""
         tokens, mask = inputs["answer_tokens"], inputs["answer_mask"]
         asked = {name: value for name, value in inputs.items() if name not in ANSWER}
         answered = self._family.extended(asked, tokens, mask)
         logits = model(**answered, use_cache=False, logits_to_keep=tokens.shape[1] + 1).logits[:, :-1].float()
-        targets = tokens.masked_fill(mask == 0, -100)
+        targets = tokens.masked_fill(inputs["answer_said"] == 0, -100)
         return cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
         """Answer tokens of the whole step, over all processes."""
-        count = torch.stack([batch["answer_mask"].sum() for batch in batch_samples]).sum().to(device)
+        count = torch.stack([batch["answer_said"].sum() for batch in batch_samples]).sum().to(device)
         gathered: Tensor = self.accelerator.gather(count)
         return gathered.sum()
 

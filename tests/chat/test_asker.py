@@ -339,7 +339,7 @@ class TestBudget:
         child = os.fork()
         if child == 0:
             forked = Journal(tmp_path / "answers.sqlite")
-            forked.hold([Hold("job", "fake", 0.25, ("job",), 1.0)])
+            forked.put({}, (), [Hold("job", "fake", 0.25, ("job",), 1.0)])
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
         resumed = Journal(tmp_path / "answers.sqlite")

@@ -23,7 +23,7 @@ from tasks.chat.scripted import Options as ScriptedOptions
 from tasks.chat.scripted import open_chat as open_scripted
 from tasks.remote.errors import Denied, Unreachable
 from tasks.remote.journal import Journal
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import DiskFull, PermanentError
 from tests.chat.dying_batch import JOB, MODEL, QUESTIONS, STEPS
 from tests.standin import MistralBatchStandIn
 
@@ -148,11 +148,22 @@ def test_lines_that_fail_now_and_then_are_all_answered_and_none_is_paid_twice(
     assert (200, 0) == (stats["answered"], stats["paid_again"])
 
 
+def test_a_line_that_fails_is_given_up_although_all_others_are_known(
+    standin: MistralBatchStandIn, journal: Journal
+) -> None:
+    ask(standin, journal, questions("good"))
+    standin.switch(fail="bad")
+
+    good, bad = ask(standin, journal, questions("good", "bad"))
+
+    assert ("SAY GOOD", "unanswered") == (good.text, bad.refusal)
+
+
 def test_when_every_line_fails_it_is_the_service_and_the_chunk_is_tried_again(
     standin: MistralBatchStandIn, journal: Journal
 ) -> None:
-    standin.switch(fail="say")
-    with pytest.raises(Unreachable, match="fails on every line of its batches: status 503"):
+    standin.switch(p_line=1)
+    with pytest.raises(Unreachable, match="fails on every line of its batches: status 500"):
         ask(standin, journal, questions("one", "two"))
     assert 0 == journal.spent(["job"]).usd
 
@@ -221,6 +232,82 @@ def test_batches_that_end_early_twice_are_an_error_that_says_so_and_what_came_is
     replies = ask(standin, journal, questions(*words))
     assert [f"SAY {word.upper()}" for word in words] == [reply.text for reply in replies]
     assert (3, 0) == (standin.stats()["batches"], standin.stats()["paid_again"])
+
+
+def test_a_batch_that_the_service_has_lost_is_submitted_again_and_counts_as_paid(
+    standin: MistralBatchStandIn, journal: Journal
+) -> None:
+    asker = open_asker(standin.url, journal)
+    asker._submit(asker._missing(questions("one", "two"), fresh=False), JOB)
+    (batch,) = journal.open_batches(asker.name)
+    journal.note_batch(batch.digest, "job-of-another-account")
+
+    replies = ask(standin, journal, questions("one", "two"))
+
+    assert ["SAY ONE", "SAY TWO"] == [reply.text for reply in replies]
+    assert 2 == standin.stats()["batches"]
+    paid = batch.highest_usd + sum(reply.cost_usd for reply in replies)
+    assert pytest.approx(paid) == journal.spent(["job"]).usd
+
+
+def test_a_service_that_is_away_for_a_while_is_waited_for(standin: MistralBatchStandIn, journal: Journal) -> None:
+    standin.switch(blind=20, looks=2)
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+
+
+def test_a_service_that_stays_away_ends_the_run_and_the_next_one_collects(
+    standin: MistralBatchStandIn, journal: Journal
+) -> None:
+    standin.switch(blind=10**6)
+    with pytest.raises(Unreachable):
+        ask(standin, journal, questions("one"))
+    standin.switch(blind=0)
+
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+    assert 1 == standin.stats()["batches"]
+
+
+@pytest.mark.parametrize("switches", [{"slow_files": 3}, {"state": "VALIDATING", "looks": 3}])
+def test_a_batch_that_has_not_ended_is_never_submitted_again(
+    standin: MistralBatchStandIn, journal: Journal, switches: dict[str, str | float]
+) -> None:
+    standin.switch(**switches)
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+    assert (1, 0) == (standin.stats()["batches"], standin.stats()["paid_again"])
+
+
+def test_a_full_disk_after_the_submission_submits_nothing_twice(
+    standin: MistralBatchStandIn, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("No space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "note_batch", full)
+        with pytest.raises(DiskFull):
+            ask(standin, journal, questions("one"))
+
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+    assert (1, 0) == (standin.stats()["batches"], standin.stats()["paid_again"])
+
+
+def test_a_file_of_lines_that_is_gone_is_uploaded_again(standin: MistralBatchStandIn, journal: Journal) -> None:
+    standin.switch(deaf=6)
+    with pytest.raises(Unreachable):
+        ask(standin, journal, questions("one"))
+    (batch,) = journal.open_batches(open_asker(standin.url, journal).name)
+    journal.note_batch_file(batch.digest, "file-that-is-gone")
+
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+    assert (2, 1) == (standin.stats()["uploads"], standin.stats()["batches"])
+
+
+def test_half_a_character_costs_its_own_question_alone(standin: MistralBatchStandIn, journal: Journal) -> None:
+    whole, half = ask(standin, journal, questions("whole", "half \ud83d"))
+
+    assert ("SAY WHOLE", "refused") == (whole.text, half.refusal)
+    assert "half of a character" in half.message
+    assert 1 == standin.stats()["lines"]
 
 
 def test_an_answer_to_the_submission_that_is_lost_submits_nothing_twice(

@@ -25,6 +25,8 @@ import psutil
 from tasks.cli import local_prefect
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+# Only a test that fails waits so long; a busy machine takes its time.
+PATIENCE_SECONDS = 600.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -89,7 +91,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
         state: dict[str, Any] = self.get(f"/flow_runs/{run_id}")["state"]
         return state
 
-    def wait(self, run_id: str, *types: str, seconds: float = 120) -> dict[str, Any]:
+    def wait(self, run_id: str, *types: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Wait until a flow run is in one of these states (any final one when none is named); that state."""
         wanted = types or FINAL
         until = time.monotonic() + seconds
@@ -112,7 +114,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
         runs: list[dict[str, Any]] = self.post("/flow_runs/filter", wanted)
         return runs
 
-    def restart_of(self, run_id: str, seconds: float = 60) -> str:
+    def restart_of(self, run_id: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait for the run that the automation starts after a crash, with one restart more; its id."""
         crashed = self.get(f"/flow_runs/{run_id}")
         parameters = {**crashed["parameters"], "restarts": crashed["parameters"].get("restarts", 0) + 1}
@@ -135,7 +137,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
         """Messages that a flow run has logged."""
         return [line["message"] for line in self.log_lines(run_id, EPOCH)]
 
-    def wait_for_log(self, run_id: str, text: str, seconds: float = 60) -> str:
+    def wait_for_log(self, run_id: str, text: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait until a flow run has logged a message with this text; that message."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -145,7 +147,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
             time.sleep(0.2)
         raise AssertionError(f"{text!r} was not logged in {seconds} s:\n" + "\n".join(self.logs(run_id)))
 
-    def flow_process(self, run_id: str, seconds: float = 30) -> psutil.Process:
+    def flow_process(self, run_id: str, seconds: float = PATIENCE_SECONDS) -> psutil.Process:
         """The process of a flow run; waits until it is there."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

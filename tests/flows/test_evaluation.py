@@ -14,7 +14,7 @@ import pytest
 from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.storage.schemas import PREDICTIONS
 from tests.evaluation.made import Made, make
-from tests.flows.local_prefect import LocalPrefect
+from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 DEPLOYMENT = "evaluate-adapter/mmhs150k"
@@ -64,7 +64,7 @@ def test_a_schedule_that_comes_too_early_is_skipped(local: LocalPrefect) -> None
 
 def test_retry_does_only_what_is_missing(local: LocalPrefect, toy: Made) -> None:
     first = local.run(DEPLOYMENT, adapter=toy.worse.name, baseline="current", **ASKED)
-    local.wait(first, "COMPLETED", seconds=300)
+    local.wait(first, "COMPLETED")
     local.wait_for_log(first, "there is nothing to compare with")
     local.wait_for_log(first, "none is in use: set promote=true to begin")
     job = next(job for job in jobs(toy) if job.kind == "predict" and job.parameters["adapter"] and job.rows == 60)
@@ -74,11 +74,11 @@ def test_retry_does_only_what_is_missing(local: LocalPrefect, toy: Made) -> None
     obstacle.unlink()
     obstacle.mkdir()  # a chunk that cannot be put in place
     run = local.run(DEPLOYMENT, adapter=toy.worse.name, baseline="current", **ASKED)
-    assert "1 of 3 chunks failed: chunk-00001." in local.wait(run, "FAILED", seconds=300)["message"]
+    assert "1 of 3 chunks failed: chunk-00001." in local.wait(run, "FAILED")["message"]
     obstacle.rmdir()
     local.retry(run)
     local.wait(run, "RUNNING")
-    local.wait(run, "COMPLETED", seconds=300)
+    local.wait(run, "COMPLETED")
     now = {chunk.number: job.path(chunk).stat().st_mtime_ns for chunk in job.chunks()}
     assert [1] == [number for number, when in now.items() if when != kept[number]]
     (report,) = (toy.data / "reports").iterdir()
@@ -90,18 +90,18 @@ def test_retry_does_only_what_is_missing(local: LocalPrefect, toy: Made) -> None
 def test_current_moves_on_a_pass_and_a_forced_move_is_called_one(local: LocalPrefect, toy: Made) -> None:
     current = toy.data / "adapters" / "current"
     begun = local.run(DEPLOYMENT, adapter=toy.worse.name, baseline=None, promote=True, **ASKED)
-    local.wait(begun, "COMPLETED", seconds=300)
+    local.wait(begun, "COMPLETED")
     assert toy.worse == current.resolve()
     better = local.run(DEPLOYMENT, **ASKED)  # latest against current, as the deployment has it
-    local.wait(better, "COMPLETED", seconds=300)
+    local.wait(better, "COMPLETED")
     local.wait_for_log(better, "Verdict: pass")
     assert toy.better == current.resolve()
     worse = local.run(DEPLOYMENT, adapter=toy.worse.name, **ASKED)
-    local.wait(worse, "COMPLETED", seconds=300)
+    local.wait(worse, "COMPLETED")
     local.wait_for_log(worse, "only a pass against the one in use moves it")
     assert toy.better == current.resolve()
     forced = local.run(DEPLOYMENT, adapter=toy.worse.name, promote=True, **ASKED)
-    local.wait(forced, "COMPLETED", seconds=300)
+    local.wait(forced, "COMPLETED")
     assert toy.worse == current.resolve()
     assert [(False, None), (False, "pass"), (True, "fail")] == [
         (line["forced"], line["verdict"]) for line in promotions(toy)
@@ -114,7 +114,7 @@ def test_what_cannot_be_says_why(local: LocalPrefect, toy: Made) -> None:
     run = local.run(DEPLOYMENT, **{**ASKED, "split": "validation"})
     assert "Thresholds are tuned on validation" in local.wait(run, "FAILED")["message"]
     run = local.run(DEPLOYMENT, adapter=toy.better.name, **{**ASKED, "device": "cuda", "baseline": None})
-    assert "This worker has no GPU that torch sees" in local.wait(run, "FAILED", seconds=300)["message"]
+    assert "This worker has no GPU that torch sees" in local.wait(run, "FAILED")["message"]
     path = toy.dataset / "data" / "test-00000-of-00001.parquet"
     whole = path.read_bytes()
     pq.write_table(pq.read_table(path).slice(1), path)
@@ -137,15 +137,15 @@ def test_an_adapter_that_was_just_trained_is_measured_by_itself(
     settings = {"r": 2, "bf16": False, "max_steps": 4, "per_device_train_batch_size": 4, "eval_steps": 4}
     asked = {"dataset": "squares", "base_model": str(base), "preset": "", "images": str(images), "settings": settings}
     run = local.run("finetune-lora/mmhs150k", **asked, device="cpu", name="squares")
-    local.wait(run, "COMPLETED", seconds=300)
-    until, found = time.monotonic() + 60, list[str]()
+    local.wait(run, "COMPLETED")
+    until, found = time.monotonic() + PATIENCE_SECONDS, list[str]()
     while not found:
         assert time.monotonic() < until, "no run was set off"
         time.sleep(0.2)
         parameters = {each["id"]: each["parameters"] for each in local.runs(DEPLOYMENT)}
         found = [each for each, given in parameters.items() if given.get("images") == str(images)]
     assert "cpu" == parameters[found[0]]["device"]
-    local.wait(found[0], "COMPLETED", seconds=300)
+    local.wait(found[0], "COMPLETED")
     (adapter,) = (toy.data / "adapters").glob("squares-*")
     (report,) = (toy.data / "reports").glob(f"evaluate-{adapter.name}-*")
     notes = json.loads((report / "report.json").read_bytes())["notes"]

@@ -15,7 +15,7 @@ import pytest
 from tasks.models.adapter import read_adapter
 from tasks.splits.build import Dataset
 from tasks.training.checkpoints import SEAL
-from tests.flows.local_prefect import LocalPrefect
+from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
 
 DEPLOYMENT = "finetune-lora/mmhs150k"
 SETTINGS = {
@@ -72,7 +72,7 @@ def test_a_killed_training_goes_on_after_retry_and_is_found_by_a_new_run(
 ) -> None:
     data = local.folder.parent
     run = local.run(DEPLOYMENT, **asked)
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE_SECONDS
     while not list(data.glob(f"jobs/finetune-lora-*/checkpoints/checkpoint-10/{SEAL}")):
         assert time.monotonic() < until, local.logs(run)
         time.sleep(0.05)

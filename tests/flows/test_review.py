@@ -20,7 +20,7 @@ from tasks.cli.local_argilla import LogIn
 from tasks.remote.journal import Journal
 from tasks.storage.schemas import LLAVA, RESPONSES, REVIEWED
 from tasks.storage.tables import read_table
-from tests.flows.local_prefect import LocalPrefect
+from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
 from tests.reviews.local_argilla import LocalArgilla, sign_in
 
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "llava_sample.json"
@@ -59,7 +59,7 @@ def _runs(local: LocalPrefect, flow: str) -> list[dict[str, Any]]:
 
 
 def test_a_push_follows_a_translation_by_itself(local: LocalPrefect, argilla: LocalArgilla, table: Path) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_SECONDS
     while not (runs := _runs(local, "push-translations")):
         assert time.monotonic() < end, "no push was triggered"
         time.sleep(0.2)
@@ -251,7 +251,7 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
     assert "<image>\nWhy do you think the loaves have cuts on top?" == original  # not settled by the test before
     _picture(tmp_path / row["image"])
     run = local.run("push-translations/spanish", table="typed-es", sample=0, audit=6, images=str(tmp_path))
-    local.wait(run, "COMPLETED", seconds=240)  # the push that the translation set off goes first
+    local.wait(run, "COMPLETED")  # the push that the translation set off goes first
     sign_in(page, argilla, argilla.reviewers[0])
     dataset = Site(argilla, "typed-es").datasets()["typed-es-audit"]
     page.set_viewport_size({"width": 1500, "height": 950})
@@ -275,7 +275,7 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
         page.get_by_role("button", name="↵ Submit").click()
     assert answer.value.status == 201
 
-    local.wait(local.run("pull-reviews/spanish", table="typed-es"), "COMPLETED", seconds=240)
+    local.wait(local.run("pull-reviews/spanish", table="typed-es"), "COMPLETED")
 
     reviewed = read_table(tables / "typed-es-reviewed.parquet", REVIEWED).to_pylist()[0]
     assert TYPED == reviewed["translated"][0]["value"]
@@ -284,7 +284,7 @@ def test_a_correction_typed_in_the_browser_is_in_the_reviewed_table(
 
     # What people settled is the next translation of the same text, and costs no request.
     run = local.run("translate-llava/spanish", source=str(source), translator="apertium", name="again")
-    local.wait(run, "COMPLETED", seconds=240)
+    local.wait(run, "COMPLETED")
     again = read_table(tables / "again-es.parquet", LLAVA).to_pylist()[0]
     assert TYPED == again["translated"][0]["value"]
     assert "reviewed" == again["translator"][0]

@@ -106,7 +106,7 @@ def test_a_run_is_followed_with_the_run_that_it_sets_off(local: local_prefect.Lo
     assert {str(pack), str(local.data / "tables" / "mine-eu.parquet")} <= made
 
     # With SQLAlchemy 2.1 the server plans no run of any schedule, and says so in its log only.
-    until = time.monotonic() + 90
+    until = time.monotonic() + local_prefect.PATIENCE_SECONDS
     while not [run for run in local.runs("pull-reviews/spanish") if run["auto_scheduled"]]:
         assert time.monotonic() < until, "no pull was scheduled"
         time.sleep(0.5)

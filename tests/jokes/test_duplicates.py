@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.jokes import duplicates
-from tasks.jokes.duplicates import by_span, near
 from tasks.jokes.transcript import Span
 from tests.jokes import told
+
+
+def by_span(routines: Sequence[str], spans: Sequence[Span | None]) -> list[int | None]:
+    return duplicates.by_span(routines, spans, [True] * len(spans))
+
+
+def near(texts: Sequence[str], least: float = duplicates.LEAST_ALIKE) -> list[int | None]:
+    return duplicates.near(texts, [None] * len(texts), [True] * len(texts), least)
+
 
 _TEXT = st.lists(st.sampled_from("ay no sí que chau el él perro médico".split()), max_size=6).map(" ".join)
 
@@ -82,5 +92,32 @@ def test_leaving_out_comparisons_changes_nothing(texts: list[str], least: float)
 
 
 def test_a_joke_that_is_well_is_never_stood_for_by_one_that_is_not() -> None:
-    assert [2, 2, None] == by_span(["1"] * 3, [_span(0, 20), _span(0, 19), _span(0, 18)], rank=[1, 1, 0])
-    assert [2, 2, None] == near([told.JOKES[0].upper(), "oiga " + told.JOKES[0], told.JOKES[0]], rank=[1, 1, 0])
+    well = [False, False, True]
+    spans = [_span(0, 20), _span(0, 19), _span(0, 18)]
+    assert [2, 2, None] == duplicates.by_span(["1"] * 3, spans, well)
+    texts = [told.JOKES[0].upper(), "oiga " + told.JOKES[0], told.JOKES[0]]
+    assert [2, 2, None] == duplicates.near(texts, [None] * 3, well)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 12), st.integers(1, 12), st.booleans(), st.sampled_from(["ay no sí", "que chau el él"])
+        ),
+        max_size=12,
+    )
+)
+def test_of_jokes_that_are_one_exactly_one_stands(jokes: list[tuple[int, int, bool, str]]) -> None:
+    """Whatever the window has cut: following the pointers from any joke ends at one that stands and is as well."""
+    well = [each[2] for each in jokes]
+    place = duplicates.by_span(["1"] * len(jokes), [_span(first, first + n) for first, n, _, _ in jokes], well)
+    words = duplicates.near([text for _, _, _, text in jokes], place, well)
+    for at in range(len(jokes)):
+        assert place[at] is None or words[at] is None
+        here = at
+        for _ in jokes:
+            other = place[here] if words[here] is None else words[here]
+            here = here if other is None else other
+        assert place[here] is None
+        assert words[here] is None
+        assert well[here] >= well[at]

@@ -85,6 +85,12 @@ def test_tags_entities_and_line_ends_of_windows_are_no_words(tmp_path: Path) -> 
     assert (Segment(1.0, 2.5, "5 < 6"),) == _good(srt).segments
 
 
+def test_a_caption_that_is_called_like_a_comment_is_a_caption(tmp_path: Path) -> None:
+    path = tmp_path / "1.vtt"
+    path.write_text("WEBVTT\n\nNOTE\n00:01.000 --> 00:02.500\nhola\n\nSTYLE\n::cue { color: red }\n")
+    assert ("hola",) == _good(path).words
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     plain = told.write_jsonl(tmp_path / "routine_1_transcript.jsonl", _LINES)
     expected = _good(plain).segments
@@ -156,10 +162,11 @@ def test_a_line_without_a_field_is_refused(tmp_path: Path, given: str) -> None:
         (told.line(True, 4, "hola"), "bad-time", "line 2: the start is True, not seconds"),
         (told.line(3, None, "hola"), "bad-time", "line 2: the end is None, not seconds"),
         (told.line(3, 4, None), "no-text", "line 2: the text is None"),
+        ('{"start_time": 3, "end_time": 4, "transcript": "\\ud83d"}', "not-unicode", "half a surrogate pair"),
         (told.line(3, 4, "j" * (MAX_WORD_CHARS + 1)), "no-speech", "line 2: a word of more than 200 characters"),
     ],
 )
-def test_values_that_are_none_are_refused(tmp_path: Path, line: dict[str, Any], code: str, said: str) -> None:
+def test_values_that_are_none_are_refused(tmp_path: Path, line: dict[str, Any] | str, code: str, said: str) -> None:
     bad = _bad(told.write_jsonl(tmp_path / "1.jsonl", [_LINES[0], line]))
     assert (code, 2) == (bad.code, bad.position)
     assert said in bad.message
@@ -231,6 +238,7 @@ def test_too_few_words_are_believed_what_they_declare(tmp_path: Path) -> None:
     ("text", "line", "said"),
     [
         ("00:01.000 --> 00:02.000\nhola\n", 1, "is not WEBVTT"),
+        ("WEBVTT\nLanguage: es\n00:01.000 --> 00:02.000\nhola\n", 1, "belongs to no caption"),
         ("WEBVTT\n\n00:01.000 --> 00:0x.000\nhola\n", 3, "is no pair of times"),
         ("WEBVTT\n\n00:01.000 -->\n", 3, "is no pair of times"),
         ("WEBVTT\n\n00:01.000 --> 00:02.000\nhola\n\nperdido y solo\n", 6, "belongs to no caption"),

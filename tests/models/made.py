@@ -14,7 +14,7 @@ from tasks.models.examples import Columns, Example
 from tasks.models.families.protocol import Family
 from tasks.models.label_sets import LabelSets
 from tasks.models.load import Loaded, ModelOptions, load
-from tasks.models.prompts import prompt_for
+from tasks.models.prompts import CONVERSATION, prompt_for
 
 FAMILIES = ["paligemma", "qwen2_vl", "qwen2_5_vl", "smolvlm", "mistral"]
 SEEING = FAMILIES[:-1]
@@ -57,17 +57,18 @@ def lora(model: Any, family: Family) -> Any:
     return adapted.eval()
 
 
-def adapter(folder: Path, base: Path, label_sets: LabelSets = MANY, **changed: Any) -> Path:
-    """An adapter on a toy model, sealed."""
-    loaded = load_toy(base, label_sets, **{name: changed[name] for name in ("max_pixels",) if name in changed})
+def adapter(folder: Path, base: Path, label_sets: LabelSets | None = MANY, **changed: Any) -> Path:
+    """An adapter on a toy model, sealed; without label sets one that writes the next turn of conversations."""
+    prompt = prompt_for(label_sets) if label_sets else CONVERSATION
+    loaded = load(cpu(base, **{name: changed[name] for name in ("max_pixels",) if name in changed}), prompt)
     lora(loaded.model, loaded.family).save_pretrained(folder)
     loaded.family.processor.save_pretrained(folder)
     record: dict[str, Any] = {
         "base_model": str(base),
         "base_digest": loaded.digest,
         "family": loaded.family.name,
-        "prompt": prompt_for(label_sets),
-        "label_sets": label_sets.plain(),
+        "prompt": prompt,
+        "label_sets": label_sets.plain() if label_sets else None,
         "columns": Columns(("text",), "image", "labels"),
         "min_pixels": None,
         "max_pixels": None,

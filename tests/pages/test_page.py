@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.pages.page import Page, Section, Table, text
-from tasks.pages.plots import bars, curves, histogram, line
+from tasks.pages.plots import bars, curves, histogram, intervals, line
 
 VOID = {"meta", "br", "path", "use"}
 
@@ -114,6 +114,14 @@ def test_two_curves_are_told_apart_and_one_has_no_legend() -> None:
     assert ">training</text>" in both.svg
     assert "<td>validation</td>" in both.html()
     assert ">rate</text>" not in curves("Rate", {"rate": ([1, 2], [4, 2.5])}, "step", "rate").svg
+
+
+def test_shares_stand_beside_the_line_of_no_difference() -> None:
+    plot = intervals("Win rate", {"of A": (0.57, 0.49, 0.65)}, 0.5, "share")
+    assert ">of A</text>" in plot.svg
+    assert "stroke-dasharray" in plot.svg
+    assert [["of A", 0.57, 0.49, 0.65]] == plot.table.rows
+    assert "stroke-dasharray" not in intervals("Win rate", {"of A": (0.57, 0.49, 0.65)}).svg
 
 
 def test_a_column_of_figures_is_set_to_the_right_and_ids_are_not() -> None:

@@ -50,7 +50,7 @@ def test_calls_are_kept_by_job(tmp_path: Path) -> None:
 
 def test_a_hold_is_settled_by_its_call(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "answers.sqlite")
-    one, two = journal.hold([Hold("mine", "mistral", 0.5, ("mine",)), Hold("mine", "mistral", 0.25, ("mine",))])
+    one, two = journal.put({}, (), [Hold("mine", "mistral", 0.5, ("mine",)), Hold("mine", "mistral", 0.25, ("mine",))])
     assert (0.0, 0.75) == journal.spent(["mine"])
 
     journal.put({}, [Call(1.0, "mine", "mistral", 1, 10, 0.1, "answered", 0.125, one)])
@@ -71,7 +71,7 @@ def test_what_does_not_fit_under_its_cap_is_not_held(tmp_path: Path) -> None:
     def hold(usd: float) -> Hold:
         return Hold("mine", "mistral", usd, ("mine", "other"), 1.0)
 
-    ids = journal.hold([hold(0.25), hold(0.5), hold(0.25), hold(0.01)])
+    ids = journal.put({}, (), [hold(0.25), hold(0.5), hold(0.25), hold(0.01)])
 
     assert [False, True, False, True] == [held is None for held in ids]
     assert (0.5, 0.5) == journal.spent(["mine", "other"])

@@ -64,6 +64,9 @@ class BatchSwitches(Switches):
         lose: The answers to so many requests that create a batch are lost, after it was created.
         deaf: So many requests that create a batch get 503, and none is created.
         late: A new batch is listed only from this listing of batches on.
+        blind: So many looks at a batch get 503.
+        slow_files: So many looks at a batch that has ended show no files.
+        state: The word for a batch that is being answered.
     """
 
     looks: int = 0
@@ -75,6 +78,9 @@ class BatchSwitches(Switches):
     lose: int = 0
     deaf: int = 0
     late: int = 0
+    blind: int = 0
+    slow_files: int = 0
+    state: str = "RUNNING"
 
 
 @dataclass
@@ -196,11 +202,17 @@ class MistralWithBatches(Mistral):
             return problem(404, f"No batch {name}", "not_found", "not_found")
         counts.looks += 1
         self.looks[name] += 1
+        if switches.blind:
+            switches.blind -= 1
+            return Reply(503, b"<!DOCTYPE html><title>trasvase stand-in</title>", HTML, "blind")
         job = self.jobs[name]
-        if job["status"] in ("QUEUED", "RUNNING"):
-            job["status"] = "RUNNING"
+        if job["status"] not in _ENDS:
+            job["status"] = switches.state
             if self.looks[name] > switches.looks:
                 self.finish_job(job)
+        if job["status"] == "SUCCESS" and switches.slow_files:
+            switches.slow_files -= 1
+            return Reply(200, dumps(job | {"output_file": None, "error_file": None}))
         return Reply(200, dumps(job))
 
     def created(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.storage.errors import PermanentError
+from tasks.translate import open_translator
 from tasks.translators import module_of, names
 
 
@@ -24,3 +25,12 @@ def test_an_unknown_translator_is_named_with_those_that_there_are(name: str) -> 
         str(error.value)
         == f"There is no translator {name!r}. Choose from: apertium, google, mistral, neural, shouting."
     )
+
+
+def test_a_model_after_the_colon_is_for_translators_that_have_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRASVASE_MISTRAL_URL", "http://127.0.0.1:1")
+    mistral = "mistral@http://127.0.0.1:1:{} translate/1 t=0"
+    assert mistral.format("mistral-small-2603") == open_translator("mistral", "en", "es").name
+    assert mistral.format("mistral-large-4") == open_translator("mistral:mistral-large-4", "en", "es").name
+    with pytest.raises(PermanentError, match="'google' has no models to choose from: write 'google' alone"):
+        open_translator("google:gemini", "en", "es")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from tasks.models.families.turns import Turns, counted, follow
+from tasks.models.families.turns import Answered, Templated
+from tasks.models.messages import Conversation
 from tasks.models.prompts import Prompt
 from tasks.storage.errors import PermanentError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Chat:
+class Chat(Templated):
     """The chat template; where it has no turn for the system, its words stand before the user's."""
 
     name = "chat/1"
@@ -27,28 +28,41 @@ class Chat:
             raise PermanentError("This model takes no images. Leave min_pixels and max_pixels empty.")
         if processor.pad_token is None:
             processor.pad_token = processor.eos_token
-        self.processor = processor
-        self._turns = Turns(processor, processor, prompt, lambda text, image: text)
-        self.eos = self._turns.answer("[]")[-1]
+        super().__init__(processor, prompt, lambda text, image: text)
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
+        return self._padded([self.written(text) for text in texts])
+
+    def asked(self, conversations: Sequence[Conversation]) -> dict[str, Tensor]:
+        """``inputs`` for conversations that end with the user's turn.
+
+        Raises:
+            BadConversation: One does not, or the template refuses it.
+        """
+        return self._padded([self._turns.open(messages) for messages in conversations])
+
+    def placed(self, messages: Conversation) -> list[dict[str, Any]]:
+        """The turns as the chat template gets them: a system's words where the template has a place for them.
+
+        Raises:
+            BadConversation: An answer holds a special token.
+        """
+        return self._turns.placed(messages)
+
+    def answered(self, messages: Conversation) -> Answered:
+        """The tokens of a conversation that ends with an answer, and which of them are the assistant's.
+
+        Raises:
+            BadConversation: It does not, or its answers cannot be told from the rest.
+        """
+        return self._turns.answered(messages)
+
+    def _padded(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         batch = self.processor(
-            [self.written(text) for text in texts],
+            list(prompts),
             padding=True,
             padding_side="left",
             add_special_tokens=False,
             return_tensors="pt",
         )
         return {name: batch[name] for name in ("input_ids", "attention_mask")}
-
-    def written(self, text: str) -> str:
-        return self._turns.prompt(text, False)
-
-    def answer_tokens(self, answer: str) -> list[int]:
-        return self._turns.answer(answer)
-
-    def extended(self, inputs: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        return follow(inputs, tokens, mask)
-
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return counted(inputs["attention_mask"])

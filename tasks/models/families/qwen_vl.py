@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from tasks.models.families.turns import Turns, follow, parts
+from tasks.models.families.turns import Templated, follow, parts
 from tasks.models.prompts import Prompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class QwenVL:
+class QwenVL(Templated):
     """The chat template; the user's turn is the text, then the image.
 
     ``mm_token_type_ids`` say which tokens are the image's. Where they are missing the model raises nothing and takes
@@ -37,9 +37,7 @@ class QwenVL:
             "shortest_edge": min_pixels or size["shortest_edge"],
             "longest_edge": max_pixels or size["longest_edge"],
         }
-        self.processor = processor
-        self._turns = Turns(processor, processor.tokenizer, prompt, parts)
-        self.eos = self._turns.answer("[]")[-1]
+        super().__init__(processor, prompt, parts)
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
         batch = self.processor(
@@ -52,12 +50,6 @@ class QwenVL:
         )
         wanted = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw")
         return {name: batch[name] for name in wanted}
-
-    def written(self, text: str) -> str:
-        return self._turns.prompt(text, True)
-
-    def answer_tokens(self, answer: str) -> list[int]:
-        return self._turns.answer(answer)
 
     def extended(self, inputs: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
         return follow(inputs, tokens, mask, mm_token_type_ids=0)

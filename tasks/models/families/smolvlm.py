@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from tasks.models.families.turns import Turns, counted, follow, parts
+from tasks.models.families.turns import Templated, parts
 from tasks.models.prompts import Prompt
 from tasks.storage.errors import PermanentError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class SmolVLM:
+class SmolVLM(Templated):
     """The chat template; the user's turn is the text, then the image.
 
     Args:
@@ -39,9 +39,7 @@ class SmolVLM:
         if max_pixels:
             images = processor.image_processor
             images.size = {"longest_edge": max(math.isqrt(max_pixels), images.max_image_size["longest_edge"])}
-        self.processor = processor
-        self._turns = Turns(processor, processor.tokenizer, prompt, parts)
-        self.eos = self._turns.answer("[]")[-1]
+        super().__init__(processor, prompt, parts)
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
         batch = self.processor(
@@ -54,15 +52,3 @@ class SmolVLM:
         )
         wanted = ("input_ids", "attention_mask", "pixel_values", "pixel_attention_mask")
         return {name: batch[name] for name in wanted}
-
-    def written(self, text: str) -> str:
-        return self._turns.prompt(text, True)
-
-    def answer_tokens(self, answer: str) -> list[int]:
-        return self._turns.answer(answer)
-
-    def extended(self, inputs: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        return follow(inputs, tokens, mask)
-
-    def positions(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return counted(inputs["attention_mask"])

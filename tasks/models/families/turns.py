@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from tasks.models.messages import BadConversation, Conversation, check_conversation
 from tasks.models.prompts import Prompt
 from tasks.storage.errors import PermanentError
 
 Message = dict[str, Any]
+
+
+class Answered(NamedTuple):
+    """A conversation's tokens, and which of them the model is to say: each answer and the token that ends it."""
+
+    tokens: list[int]
+    said: list[bool]
 
 
 class Turns:
@@ -59,13 +67,76 @@ class Turns:
         end = next((at for at, token in enumerate(rest) if token in self._special.ids), None)
         return [*rest, self._tokenizer.eos_token_id] if end is None else rest[: end + 1]
 
+    def open(self, messages: Conversation) -> str:
+        """A conversation that ends with the user's turn, up to where the answer begins.
+
+        Raises:
+            BadConversation: It does not, or the template refuses it.
+        """
+        check_conversation(messages, "user")
+        return self._rendered(self.placed(messages), add_generation_prompt=True)
+
+    def answered(self, messages: Conversation) -> Answered:
+        """A conversation that ends with an answer. Every answer in it is said, as in most of the field.
+
+        Raises:
+            BadConversation: It does not, an answer holds a special token, or the template writes a prompt that was
+                answered differently from an open one, so that the model would never be asked as it was taught.
+        """
+        check_conversation(messages, "assistant")
+        placed = self.placed(messages)
+        whole = self._encode(self._rendered(placed))
+        said = [False] * len(whole)
+        for at, message in enumerate(placed):
+            if message["role"] != "assistant":
+                continue
+            before = self._encode(self._rendered(placed[:at], add_generation_prompt=True))
+            after = self._encode(self._rendered(placed[: at + 1]))
+            if whole[: len(before)] != before or whole[: len(after)] != after:
+                raise BadConversation(
+                    "template", f"is written differently by the model's chat template once message {at} has been said."
+                )
+            if self._end not in whole[len(before) : len(after)]:
+                if at + 1 < len(placed):
+                    raise BadConversation("template", f"has message {at}, whose end the chat template does not mark.")
+                whole, said = [*whole, self._end], [*said, False]
+            stop = whole.index(self._end, len(before)) + 1
+            said[len(before) : stop] = [True] * (stop - len(before))
+        return Answered(whole, said)
+
+    def placed(self, messages: Conversation) -> list[Message]:
+        """The turns as the template takes them: what users wrote is inert, answers are as they are."""
+        for at, message in enumerate(messages):
+            if message["role"] == "assistant" and self._special.inert(message["content"]) != message["content"]:
+                raise BadConversation("special-token", f"has a special token of the model in message {at}, an answer.")
+        system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+        first, *others = messages[1:] if system else messages
+        rest = [
+            self._message(
+                each["role"],
+                each["content"] if each["role"] == "assistant" else self._special.inert(each["content"]),
+                False,
+            )
+            for each in others
+        ]
+        return [*self._opened(system, first["content"], False), *rest]
+
     def _asked(self, text: str, image: bool) -> list[Message]:
-        system, user = (self._special.inert(part) for part in (self._prompt.system, self._prompt.ask(text)))
+        return self._opened(self._prompt.system, self._prompt.ask(text), image)
+
+    def _opened(self, system: str, user: str, image: bool) -> list[Message]:
+        """The first turn, with the system's before it; or in it, where the template has no turn for the system."""
+        system, user = self._special.inert(system), self._special.inert(user)
         if not system:
             return [self._message("user", user, image)]
         if self._hears_system:
             return [self._message("system", system, False), self._message("user", user, image)]
         return [self._message("user", f"{system}\n\n{user}", image)]
+
+    @cached_property
+    def _end(self) -> int:
+        """The token that ends an answer; none has it inside, for special tokens are refused in answers."""
+        return self.answer("[]")[-1]
 
     @cached_property
     def _hears_system(self) -> bool:
@@ -81,11 +152,48 @@ class Turns:
     def _message(self, role: str, text: str, image: bool) -> Message:
         return {"role": role, "content": self._say(text, image)}
 
+    def _rendered(self, messages: Sequence[Message], **how: bool) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return self._render(messages, **how)
+        except TemplateError as error:
+            raise BadConversation("template", f"is refused by the model's chat template: {error}") from error
+
     def _render(self, messages: Sequence[Message], **how: bool) -> str:
         return cast(str, self._speaker.apply_chat_template(list(messages), tokenize=False, **how))
 
     def _encode(self, text: str) -> list[int]:
         return cast(list[int], self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+class Templated:
+    """A family that is asked through the model's own chat template; children say what their model takes.
+
+    Args:
+        processor: The processor or tokenizer whose template it is.
+        prompt: The question.
+        say: A turn's content, as ``Turns`` takes it.
+    """
+
+    sees: bool
+
+    def __init__(self, processor: Any, prompt: Prompt, say: Callable[[str, bool], Any]) -> None:
+        self.processor = processor
+        self._turns = Turns(processor, getattr(processor, "tokenizer", processor), prompt, say)
+        self.eos = self._turns.answer("[]")[-1]
+
+    def written(self, text: str) -> str:
+        return self._turns.prompt(text, self.sees)
+
+    def answer_tokens(self, answer: str) -> list[int]:
+        return self._turns.answer(answer)
+
+    def extended(self, inputs: dict[str, Tensor], tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return follow(inputs, tokens, mask)
+
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return counted(inputs["attention_mask"])
 
 
 class Special:
