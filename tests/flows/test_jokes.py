@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tasks.chunks.manifest import read_manifest
 from tasks.remote.journal import Journal
@@ -59,9 +61,17 @@ def _paused(local: LocalPrefect, run: str, seconds: float = 120) -> None:
     """Wait until a run is suspended and its process is gone."""
     local.wait(run, "PAUSED", seconds=seconds)
     until = time.monotonic() + seconds
-    while any(process.environ().get("PREFECT__FLOW_RUN_ID") == run for process in local.ours()):
+    while run in _runs_with_a_process(local):
         assert time.monotonic() < until, "the worker did not let go of the process"
         time.sleep(0.2)
+
+
+def _runs_with_a_process(local: LocalPrefect) -> set[str]:
+    found = set()
+    for process in local.ours():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            found.add(process.environ().get("PREFECT__FLOW_RUN_ID", ""))
+    return found
 
 
 def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path) -> None:
