@@ -38,6 +38,13 @@ def schema_of(answer: type[BaseModel]) -> dict[str, Any]:
     return answer.model_json_schema()
 
 
+# What begins the name of who answered where no model was asked: reports say so.
+NO_MODEL = {
+    "recorded-": "answers of a recording, not of a model that was asked now",
+    "scripted-": "answers of a script that looks at nothing: no model was asked",
+}
+
+
 @dataclass(frozen=True)
 class Question:
     """One conversation that waits for its next turn. Equal questions have equal keys, and are paid for once.

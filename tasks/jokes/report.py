@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from tasks.chat.protocol import NO_MODEL
 from tasks.chunks.manifest import Manifest
 from tasks.jokes import extract
 from tasks.jokes.collect import Tables, latest_text
 from tasks.jokes.plan import notes_of
 from tasks.pages.page import Cell, Page, Plot, Section, Table
-from tasks.pages.plots import histogram
+from tasks.pages.plots import bars, histogram
 from tasks.pages.words import markdown_table, percent, with_interval
 from tasks.stats.intervals import clustered
 from tasks.storage.files import write_bytes
@@ -132,15 +133,15 @@ def _sections(
     rejected: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
 ) -> Iterator[Section]:
+    if warnings := list(_made_by(figures)):
+        yield Section("Not the work of a model", " ".join(warnings))
     yield Section(
         "Funnel",
         "No joke is dropped from the table: its column reason names the first of these stages that it does not pass.",
         [
             Table(["stage", "jokes after it"], [[item["stage"], item["jokes"]] for item in figures["funnel"]]),
             *_spread("Words of a joke", figures["words"], "words"),
-            *_spread(
-                "Levels of intentionality", [row["levels"] for row in rows if row["levels"] is not None], "levels"
-            ),
+            *_levels(figures["levels"]),
         ],
     )
     yield Section(
@@ -185,6 +186,14 @@ def _sections(
     yield Section("What was done with what", parts=[Table(["", ""], list(_origin(figures)))])
 
 
+def _made_by(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader must know before any figure."""
+    for name in sorted({name for item in figures["cost"] for name in item["models"]}):
+        for start, meaning in NO_MODEL.items():
+            if name.startswith(start):
+                yield f"{name}: {meaning}. No figure here says anything about a real model."
+
+
 def _cost_table(cost: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         [item["step"], item["asked"], item["failed"], ", ".join(item["models"]), dollars(item["usd"])] for item in cost
@@ -208,6 +217,13 @@ def _spread(title: str, values: Sequence[float], unit: str) -> list[Plot]:
         return []
     counts, edges = np.histogram(values, bins=min(20, max(1, len(set(values)))))
     return [histogram(title, edges.tolist(), counts.tolist(), unit)]
+
+
+def _levels(counts: Mapping[int, int]) -> list[Plot]:
+    if not counts:
+        return []
+    every = range(min(counts), max(counts) + 1)
+    return [bars("Levels of intentionality", {str(level): counts.get(level, 0) for level in every}, "jokes")]
 
 
 def dollars(usd: float | None) -> str:
@@ -239,6 +255,7 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
     ]
     parts = [
         f"# {figures['kept']:,} of {figures['jokes']:,} jokes kept",
+        *(f"**{warning}**" for warning in _made_by(figures)),
         f"[Report]({html.absolute().as_uri()}): `{html.absolute()}`",
         markdown_table(["", "n"], rows),
         "## Funnel",

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tasks.chat.protocol import NO_MODEL
 from tasks.judging import requests, write
 from tasks.judging.collect import Tables
 from tasks.judging.judge import LEAKED, NO_TEXT, REASONS
@@ -50,11 +51,7 @@ _NAMES = {
     "unjudged": "not judged",
 }
 # What begins a name of who answered, and what that means.
-_MADE_BY = {
-    "recorded-": "answers of a recording, not of a model that was asked now",
-    "scripted-": "answers of a script that looks at nothing: no model was asked",
-    "toy:": "a tiny model with random weights",
-}
+_MADE_BY = {**NO_MODEL, "toy:": "a tiny model with random weights"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,6 +322,12 @@ def test_the_report_escapes_what_a_routine_says(tmp_path: Path, asking: Asking) 
     assert "<script>" not in page
 
 
+def test_the_report_says_that_a_script_has_answered(tmp_path: Path, asking: Asking) -> None:
+    _walk(tmp_path, asking(tmp_path, Counting()))
+    page = (tmp_path / "reports" / "mine-jokes" / "report.html").read_text("utf-8")
+    assert "no model was asked. No figure here says anything about a real model." in page
+
+
 def test_verify_and_status_know_these_jobs_and_tables(
     tmp_path: Path, asking: Asking, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
