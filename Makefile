@@ -37,7 +37,7 @@ long-tests: .venv/test .venv-argilla/installed debian browser ## the walks on a 
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/flows
 
 kill-points: .venv/test debian ## kill -9 at every write point, for minutes
-	$(BIN)/pytest tests/kill_points
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/kill_points
 
 check: .venv/test ## style, types, layers, unused code
 	$(BIN)/ruff check

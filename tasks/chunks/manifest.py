@@ -17,14 +17,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import move, write_bytes
 from tasks.storage.schemas import TableSchema
-from tasks.storage.tables import open_table, origin
+from tasks.storage.tables import open_table, origin, table_writer
 
 
 class CountsDiffer(PermanentError):
@@ -196,6 +198,35 @@ def job_folder(
     identity = [kind, source_sha256, dict(parameters), dict(versions), chunk_size]
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
     return jobs / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def plan_rows(
+    kind: str,
+    source: Source,
+    parameters: Mapping[str, Any],
+    versions: Mapping[str, str],
+    chunk_size: int,
+    rows: pa.Table,
+    shape: TableSchema,
+    jobs: Path,
+) -> Manifest:
+    """Find or make a job of rows that are good already: one row group per chunk, the manifest last.
+
+    Returns:
+        The job, whose source is the one that was named now.
+
+    Raises:
+        DiskFull: No room; no job is made.
+    """
+    folder = job_folder(jobs, kind, source.sha256, parameters, versions, chunk_size)
+    if known := read_manifest(folder):
+        return replace(known, source=source)
+    manifest = Manifest(folder, kind, source, dict(parameters), dict(versions), chunk_size, rows.num_rows, 0)
+    with table_writer(manifest.rows_path, shape, {"job": manifest.job}) as writer:
+        for chunk in manifest.chunks():
+            writer.write_table(rows.slice(chunk.start, chunk.stop - chunk.start))
+    manifest.write()
+    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest | None:

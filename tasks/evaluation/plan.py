@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
+from tasks.chunks.manifest import Manifest, Source, plan_rows
 from tasks.models.adapter import AdapterRecord
 from tasks.models.examples import Columns, Example, read_examples
 from tasks.models.label_sets import LabelSets, UnknownLabel
@@ -36,7 +36,6 @@ from tasks.scoring import baselines
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256
 from tasks.storage.schemas import EXAMPLES
-from tasks.storage.tables import table_writer
 
 VERSION = "predict/1"
 TUNED_ON = "validation"
@@ -245,7 +244,8 @@ def plan(subject: Subject, data: Data, jobs: Path, chunk_size: int) -> Subject:
             seen, size, kind = _seen_by_text(subject, data), len(rows), TEXT_KIND
         else:
             seen, size, kind = _seen(subject, rows, data), chunk_size, KIND
-        made[split] = _job(kind, data.source(split), rows, jobs, size, *seen)
+        table = pa.Table.from_pylist([_plain(row) for row in rows], EXAMPLES.columns)
+        made[split] = plan_rows(kind, data.source(split), *seen, size, table, EXAMPLES, jobs)
     return replace(subject, jobs=made)
 
 
@@ -310,28 +310,6 @@ def _check_labels(rows: Sequence[Example], label_sets: LabelSets, path: Path) ->
             raise BadEvaluation(
                 f"{path}, row {row.row}: {error} The adapter was trained with other answers."
             ) from error
-
-
-def _job(
-    kind: str,
-    source: Source,
-    rows: Sequence[Example],
-    jobs: Path,
-    chunk_size: int,
-    parameters: Mapping[str, Any],
-    versions: Mapping[str, str],
-) -> Manifest:
-    folder = job_folder(jobs, kind, source.sha256, parameters, versions, chunk_size)
-    known = read_manifest(folder)
-    if known:
-        return replace(known, source=source)
-    manifest = Manifest(folder, kind, source, dict(parameters), dict(versions), chunk_size, len(rows), 0)
-    with table_writer(manifest.rows_path, EXAMPLES, {"job": manifest.job}) as writer:
-        for chunk in manifest.chunks():
-            some = [_plain(row) for row in rows[chunk.start : chunk.stop]]
-            writer.write_table(pa.Table.from_pylist(some, EXAMPLES.columns))
-    manifest.write()
-    return manifest
 
 
 def _plain(row: Example) -> dict[str, Any]:

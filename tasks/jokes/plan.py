@@ -26,7 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
+from tasks.chunks.manifest import Manifest, Source, job_folder, plan_rows, read_manifest
 from tasks.jokes.sources import BadSource, BadTranscript, read_transcripts
 from tasks.jokes.transcript import Segment, Transcript
 from tasks.jokes.windows import check_sizes, cut
@@ -110,16 +110,8 @@ def plan_refining(
     _check(chunk_size, "joke (50 is usual)")
     found = fingerprint(jokes)
     origin = Source(str(jokes), str(found["sha256"]), int(found["bytes"]))
-    folder = job_folder(jobs, REFINE, origin.sha256, parameters, versions, chunk_size)
-    if known := read_manifest(folder):
-        return replace(known, source=origin)
     rows = read_table(jokes, JOKES_EXTRACTED)
-    manifest = Manifest(folder, REFINE, origin, dict(parameters), dict(versions), chunk_size, rows.num_rows, 0)
-    with table_writer(manifest.rows_path, JOKES_EXTRACTED, {"job": manifest.job}) as writer:
-        for chunk in manifest.chunks():
-            writer.write_table(rows.slice(chunk.start, chunk.stop - chunk.start))
-    manifest.write()
-    return manifest
+    return plan_rows(REFINE, origin, parameters, versions, chunk_size, rows, JOKES_EXTRACTED, jobs)
 
 
 def transcripts_of(manifest: Manifest) -> dict[str, Transcript]:

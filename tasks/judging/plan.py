@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
+from tasks.chunks.manifest import Manifest, Source, plan_rows
 from tasks.judging.contestants import Contestant, Sampling
 from tasks.judging.prompts import key
 from tasks.judging.requests import Requests
 from tasks.storage.errors import PermanentError
-from tasks.storage.schemas import PAIRS, REQUESTS, WRITTEN, TableSchema
-from tasks.storage.tables import read_table, table_writer
+from tasks.storage.schemas import PAIRS, REQUESTS, WRITTEN
+from tasks.storage.tables import read_table
 
 WRITE, JUDGE = "write-jokes", "judge-jokes"
 VERSION = "1"
@@ -104,7 +104,8 @@ def plan_writing(
         {"row": at, "split_row": each.row, "id": each.id, "group": each.group, "messages": list(each.messages)}
         for at, each in enumerate(requests.requests)
     ]
-    return Side(contestant, _job(WRITE, source, parameters, versions, rows, REQUESTS, jobs, chunk_size))
+    table = pa.Table.from_pylist(rows, REQUESTS.columns)
+    return Side(contestant, plan_rows(WRITE, source, parameters, versions, chunk_size, table, REQUESTS, jobs))
 
 
 def plan_judging(comparison: Comparison, jobs: Path, chunk_size: int) -> Manifest:
@@ -127,7 +128,8 @@ def plan_judging(comparison: Comparison, jobs: Path, chunk_size: int) -> Manifes
         "prompt": key(comparison.variety),
         "variety": comparison.variety,
     }
-    return _job(JUDGE, source, parameters, {"code": VERSION}, rows, PAIRS, jobs, chunk_size)
+    table = pa.Table.from_pylist(rows, PAIRS.columns)
+    return plan_rows(JUDGE, source, parameters, {"code": VERSION}, chunk_size, table, PAIRS, jobs)
 
 
 def texts_of(job: Manifest) -> list[dict[str, Any]]:
@@ -159,25 +161,3 @@ def _pair(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         "error_a": one["error"],
         "error_b": other["error"],
     }
-
-
-def _job(
-    kind: str,
-    source: Source,
-    parameters: Mapping[str, Any],
-    versions: Mapping[str, str],
-    rows: Sequence[Mapping[str, Any]],
-    shape: TableSchema,
-    jobs: Path,
-    chunk_size: int,
-) -> Manifest:
-    folder = job_folder(jobs, kind, source.sha256, parameters, versions, chunk_size)
-    known = read_manifest(folder)
-    if known:
-        return replace(known, source=source)
-    manifest = Manifest(folder, kind, source, dict(parameters), dict(versions), chunk_size, len(rows), 0)
-    with table_writer(manifest.rows_path, shape, {"job": manifest.job}) as writer:
-        for chunk in manifest.chunks():
-            writer.write_table(pa.Table.from_pylist(list(rows[chunk.start : chunk.stop]), shape.columns))
-    manifest.write()
-    return manifest

@@ -1,17 +1,10 @@
-"""Kill -9 at every point where the joke walk touches the disk; the next run must end as if nothing had happened.
-
-As in test_kill_points.py. Nothing may be asked more often than once, but for the one question that was under way.
-"""
+"""Kill -9 at every point where mine-jokes touches the disk (points.py)."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import traceback
-from collections import Counter
 from pathlib import Path
-from typing import NoReturn
 
 import matplotlib.pyplot
 import pytest
@@ -23,7 +16,7 @@ from tasks.chat.scripted import ScriptedChat
 from tasks.jokes.language import detected
 from tasks.remote.journal import Journal
 from tests.jokes.walk import walk
-from tests.kill_points.test_kill_points import Bomb
+from tests.kill_points.points import kill_at_every_point
 
 TABLES = ("jokes.parquet", "jokes.rejected.parquet")
 SAID = (
@@ -57,59 +50,14 @@ def _source(folder: Path) -> Path:
     return source
 
 
-def _run(source: Path, data: Path, log: Path, die_at: int | None) -> int:
-    """Run the walk in a child. Returns 0, or minus the signal that ended it."""
-    child = os.fork()
-    if child == 0:
-        _child(source, data, log, die_at)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def test_kill_9_at_every_write_point(tmp_path_factory: pytest.TempPathFactory) -> None:
+    detected(SAID[0].split())  # loaded once here, so that no child has to
+    matplotlib.pyplot.close()
+    source = _source(tmp_path_factory.mktemp("source"))
 
-
-def _child(source: Path, data: Path, log: Path, die_at: int | None) -> NoReturn:
-    status = 1
-    try:
-        if die_at is not None:
-            Bomb(die_at).arm()
+    def walked(data: Path, log: Path) -> None:
         asker = Asker(Chat(log), Journal(data / "journal" / "answers.sqlite"), read_prices())
         # Without levels, whose script no joke would survive.
         walk(source, data, asker, model="quote", steps=("keywords", "rewrite"), chunk_size=1, budget=1.0)
-        status = 0
-    except Exception:  # noqa: BLE001  # the parent sees the status
-        traceback.print_exc()
-    finally:
-        os._exit(status)
 
-
-def _tables(data: Path) -> dict[str, bytes]:
-    return {name: (data / "tables" / name).read_bytes() for name in TABLES}
-
-
-def _asked(log: Path) -> Counter[str]:
-    return Counter(log.read_text().splitlines()) if log.exists() else Counter()
-
-
-def test_kill_9_at_every_write_point(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    detected(SAID[0].split())  # loaded once here, so that no child has to
-    matplotlib.pyplot.close()
-    source = _source(folder)
-    assert 0 == _run(source, folder / "data", folder / "asked", None)
-    tables, asked = _tables(folder / "data"), _asked(folder / "asked")
-    assert {1} == set(asked.values())
-    point = 0
-    while True:
-        point += 1
-        folder = tmp_path_factory.mktemp(f"point-{point}")
-        data, log = folder / "data", folder / "asked"
-        ended = _run(source, data, log, point)
-        if ended == 0:
-            break
-        assert ended == -signal.SIGKILL, f"point {point}: the first run ended with {ended}"
-        assert 0 == _run(source, data, log, None), f"point {point}: the second run did not end well"
-        assert tables == _tables(data), f"point {point}: other bytes"
-        again = _asked(log)
-        assert asked.keys() == again.keys(), f"point {point}: other questions"
-        assert again.total() <= asked.total() + Chat.limits.at_once, f"point {point}: questions paid twice"
-        assert [] == list(data.rglob(".*.part")), f"point {point}: left-overs"
-    print(f"{point - 1} points, {asked.total()} questions")
-    assert point > 60, "the counter no longer stands around the walk"
+    kill_at_every_point(walked, TABLES, Chat.limits.at_once, tmp_path_factory)
