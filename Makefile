@@ -5,6 +5,7 @@ BIN := .venv/bin
 SOURCE ?= data/samples/llava_sample.json
 TRANSLATOR ?= apertium
 TOY := data/raw/toy-memes
+TWO := --numprocesses 2 --dist loadfile
 
 .PHONY: help run serve stop pools argilla test check long-tests kill-points bench lock clean debian browser
 .DELETE_ON_ERROR:
@@ -30,14 +31,14 @@ argilla: .venv/run .venv-argilla/installed ## install and keep a local Argilla i
 	$(BIN)/trasvase argilla
 
 test: .venv/test .venv-argilla/installed debian browser ## every test but the walks on a real server and the kill points
-	$(BIN)/pytest --ignore=tests/flows
+	$(BIN)/pytest $(TWO) --ignore=tests/flows
 
-# They would take `make test` over 20 minutes; CI runs them too. Mostly they wait, so two files at once.
+# They would take `make test` over 20 minutes; CI runs them too.
 long-tests: .venv/test .venv-argilla/installed debian browser ## the walks on a real server, worker and browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/flows
+	$(BIN)/pytest $(TWO) tests/flows
 
 kill-points: .venv/test debian ## kill -9 at every write point, for minutes
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/kill_points
+	$(BIN)/pytest $(TWO) tests/kill_points
 
 check: .venv/test ## style, types, layers, unused code
 	$(BIN)/ruff check
