@@ -21,7 +21,7 @@ from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.judging.plan import JUDGE, WRITE
 from tasks.storage.schemas import COMPARED, PAIRS_JUDGED, WRITTEN
 from tasks.storage.tables import read_table
-from tests.flows.local_prefect import LocalPrefect
+from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
 from tests.standin import MistralBatchStandIn
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -82,7 +82,7 @@ def calls(toys: Toys) -> int:
 
 def test_retry_writes_and_asks_only_what_is_missing(local: LocalPrefect, toys: Toys) -> None:
     run = local.run(DEPLOYMENT, **toys.asked, name="once")
-    local.wait(run, "COMPLETED", seconds=300)
+    local.wait(run, "COMPLETED")
     (judging,), writing = jobs(toys, JUDGE), jobs(toys, WRITE)
     assert 2 == len(writing)
     found = read_table(toys.data / "tables" / "once.parquet", COMPARED).to_pylist()
@@ -100,12 +100,12 @@ def test_retry_writes_and_asks_only_what_is_missing(local: LocalPrefect, toys: T
         if job is judging:
             local.retry(run)
             local.wait(run, "RUNNING")
-        assert "chunks failed: chunk-00001." in local.wait(run, "FAILED", seconds=300)["message"]
+        assert "chunks failed: chunk-00001." in local.wait(run, "FAILED")["message"]
         path.rmdir()
         assert [1] == [chunk.number for chunk in job.pending(schema)]
     local.retry(run)
     local.wait(run, "RUNNING")
-    local.wait(run, "COMPLETED", seconds=300)
+    local.wait(run, "COMPLETED")
     assert whole == {name: (toys.data / "tables" / f"once{name}").read_bytes() for name in whole}
     assert 2 * asked == calls(toys), "what was judged is in the journal"
 
@@ -114,7 +114,7 @@ def test_exchanged_contestants_cost_nothing_and_turn_the_report_round(local: Loc
     before = calls(toys)
     asked = {**toys.asked, "model_a": toys.asked["model_b"], "model_b": toys.asked["model_a"]}
     run = local.run(DEPLOYMENT, **asked, name="turned")
-    local.wait(run, "COMPLETED", seconds=300)
+    local.wait(run, "COMPLETED")
     assert (before, 2) == (calls(toys), len(jobs(toys, WRITE)))
     there, back = (report(toys, name) for name in ("once", "turned"))
     turned = {"a": "b", "b": "a"}
@@ -138,12 +138,12 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
     asked = {**toys.asked, **RECORDED, "model_b": "scripted:quote", "chunk_size": 2, "name": "killed"}
     standin.reset()
     run = local.run(DEPLOYMENT, **asked)
-    process = local.flow_process(run, seconds=120)
-    local.wait_for_log(run, "pairs, each asked about in both orders", seconds=120)
+    process = local.flow_process(run)
+    local.wait_for_log(run, "pairs, each asked about in both orders")
     until(lambda: standin.stats()["distinct"] > 24)
     os.kill(process.pid, signal.SIGKILL)
     local.wait(run, "CRASHED")
-    local.wait(local.restart_of(run), "COMPLETED", seconds=300)
+    local.wait(local.restart_of(run), "COMPLETED")
     stats = standin.stats()
     assert (16 + 2 * 16, True) == (stats["distinct"], stats["paid_again"] <= 2)
     found = read_table(toys.data / "tables" / "killed.parquet", COMPARED).to_pylist()
@@ -158,7 +158,7 @@ def test_in_batches_every_question_is_asked_once_at_half_the_price(
     standin.reset()
     asked = {**toys.asked, **RECORDED, "seed": 1, "mode": "batch", "name": "batched", "budget_usd": 5.0}
     run = local.run(DEPLOYMENT, **asked)
-    local.wait(run, "COMPLETED", seconds=300)
+    local.wait(run, "COMPLETED")
     found = read_table(toys.data / "tables" / "batched.parquet", COMPARED).to_pylist()
     stats = standin.stats()
     asked_about = sum(row["said_a_first"] is not None for row in found)
@@ -166,12 +166,12 @@ def test_in_batches_every_question_is_asked_once_at_half_the_price(
     assert pytest.approx(sum(row["write_a_usd"] for row in online) / 2) == sum(row["write_a_usd"] for row in found)
 
     run = local.run(DEPLOYMENT, **{**asked, "estimate": True, "seed": 2})
-    told = local.wait(run, "COMPLETED", seconds=120)
+    told = local.wait(run, "COMPLETED")
     assert ("Skipped", 2) == (told["name"], standin.stats()["batches"])
     assert "Nothing was asked. 48 calls" in told["message"]
 
 
-def until(there: Callable[[], bool], seconds: float = 60) -> None:
+def until(there: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end, "it did not come about"
@@ -184,4 +184,4 @@ def test_what_cannot_be_says_why(local: LocalPrefect, toys: Toys) -> None:
         ({"judge": "toy"}, "'toy' is not a model. Write it as chat:model"),
     ):
         run = local.run(DEPLOYMENT, **{**toys.asked, **changed})
-        assert message in local.wait(run, "FAILED", seconds=120)["message"]
+        assert message in local.wait(run, "FAILED")["message"]

@@ -16,7 +16,7 @@ from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT
 from tasks.storage.schemas import JOKES
 from tasks.storage.tables import read_table
-from tests.flows.local_prefect import LocalPrefect
+from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
 from tests.standin import MistralBatchStandIn
 
 DEPLOYMENT = "mine-jokes/vina"
@@ -57,7 +57,7 @@ def _resume(local: LocalPrefect, run: str, **entered: float) -> int:
     return answer.status_code
 
 
-def _paused(local: LocalPrefect, run: str, seconds: float = 120) -> None:
+def _paused(local: LocalPrefect, run: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until a run is suspended and its process is gone."""
     local.wait(run, "PAUSED", seconds=seconds)
     until = time.monotonic() + seconds
@@ -84,13 +84,13 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             local.start_worker()
 
             # What it would cost, without asking.
-            state = local.wait(local.run(DEPLOYMENT, **ASKED, estimate=True), "COMPLETED", seconds=300)
+            state = local.wait(local.run(DEPLOYMENT, **ASKED, estimate=True), "COMPLETED")
             assert "Estimated" == state["name"]
             assert "USD" in state["message"]
             assert 0 == standin.stats()["requests"]
 
             # As if nothing had happened.
-            local.wait(local.run(DEPLOYMENT, **ASKED), "COMPLETED", seconds=300)
+            local.wait(local.run(DEPLOYMENT, **ASKED), "COMPLETED")
             whole, stats = _tables(data), standin.stats()
             assert 0 == stats["paid_again"]
             spent = _spent(data)
@@ -102,7 +102,7 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             _clear(data)
             standin.reset()
             run = local.run(DEPLOYMENT, **ASKED)
-            process = local.flow_process(run, seconds=60)
+            process = local.flow_process(run)
             until = time.monotonic() + 120
             while len(list(data.glob("jobs/extract-*/chunks/*.parquet"))) < 2:
                 assert time.monotonic() < until
@@ -113,7 +113,7 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             local.wait_for_log(run, "Check whether the flow run exceeded its memory allocation")
             local.retry(run)
             local.wait(run, "RUNNING")
-            local.wait(run, "COMPLETED", seconds=300)
+            local.wait(run, "COMPLETED")
             assert whole == _tables(data)
             killed = standin.stats()
             assert killed["distinct"] == stats["distinct"]
@@ -132,7 +132,7 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             assert 200 == _resume(local, run), "the form has to be filled in"
             assert "PAUSED" == local.state(run)["type"]
             assert 201 == _resume(local, run, budget_usd=5.0)
-            local.wait(run, "COMPLETED", "CRASHED", "FAILED", seconds=300)
+            local.wait(run, "COMPLETED", "CRASHED", "FAILED")
             assert "COMPLETED" == local.state(run)["type"]
             assert whole == _tables(data)
             assert 0 == standin.stats()["paid_again"]

@@ -21,7 +21,7 @@ from tasks.chat.prices import read_prices
 from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.storage.schemas import LLAVA, LLAVA_REJECTED, TRANSLATIONS
 from tasks.storage.tables import read_table
-from tests.flows.local_prefect import LocalPrefect
+from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
 from tests.standin import GoogleStandIn, MistralStandIn
 
 DEPLOYMENT = "translate-llava/spanish"
@@ -82,7 +82,7 @@ def _files(manifest: Manifest) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (manifest.folder / "chunks").iterdir()}
 
 
-def _until(there: Callable[[], Any], seconds: float = 60) -> None:
+def _until(there: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end, "it did not come about"
@@ -225,7 +225,7 @@ def test_a_run_with_mistral_pauses_at_its_budget_and_goes_on_when_it_is_resumed_
     source, asked = _source(tmp_path, "paid", 30), {"chunk_size": 3, "translator": "mistral:mistral-small-2603"}
     run = local.run(DEPLOYMENT, source=str(source), name="paid", budget_usd=0.003, **asked)
     local.wait(run, "PAUSED")
-    assert any("The budget is reached" in line for line in local.logs(run))
+    local.wait_for_log(run, "The budget is reached")  # the last lines come late
     some = mistral.stats()["distinct"]
     _until(lambda: not any(process.environ().get("PREFECT__FLOW_RUN_ID") == run for process in local.ours()))
 
