@@ -55,7 +55,9 @@ def plan_extracting(
     logger, notes = get_run_logger(), plan.notes_of(manifest)
     logger.info("%s: %d windows, %d routines refused.", manifest.job, manifest.rows, manifest.rejected)
     if notes:
-        logger.warning("Transcripts were mended, with %d notes on it, such as %s", len(notes), "; ".join(notes[:_NAMED]))
+        logger.warning(
+            "Transcripts were mended, with %d notes on it, such as %s", len(notes), "; ".join(notes[:_NAMED])
+        )
     return manifest
 
 
