@@ -12,6 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+# Columns in which published tables keep the translations of `conversations`.
+TARGET_COLUMNS = ("translated", "conversations_translated", "translated_raw")
+
 
 class Turn(NamedTuple):
     """What one side said. The role is structure and never travels to a translator."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.llava.checks import Checks
+from tasks.llava.conversation import TARGET_COLUMNS
 from tasks.llava.lexicon import Lexicon
 from tasks.llava.segments import sentences, without_zero_width
 from tasks.llava.tmx import read_tmx
@@ -34,8 +35,6 @@ from tasks.remote.journal import Answer, Journal, key_of
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256, write_bytes
 from tasks.storage.tables import open_parquet
-
-TARGET_COLUMNS = ("translated", "conversations_translated", "translated_raw")
 
 
 class BadMemory(PermanentError):

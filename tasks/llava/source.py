@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from tasks.llava.conversation import Conversation, Turn
+import pyarrow as pa
+from pyarrow import types
+
+from tasks.llava.conversation import TARGET_COLUMNS, Conversation, Turn
 from tasks.storage.errors import PermanentError
 from tasks.storage.tables import open_parquet
 
@@ -74,6 +77,9 @@ def read_rows(path: Path) -> Iterator[Conversation | BadRow]:
         raise BadSource(f"{path} has no rows. Download it again.")
 
 
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd"}  # by the first bytes
+
+
 def _items(path: Path) -> Iterator[Any]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -86,6 +92,9 @@ def _items(path: Path) -> Iterator[Any]:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if not head:
         raise BadSource(f"{path} is empty. Download it again.")
+    for mark, what in _PACKED.items():
+        if head.startswith(mark):
+            raise BadSource(f"{path} is packed ({what}). Unpack it, and give the file that was in it.")
     if start not in (b"[", b"{"):
         raise BadSource(
             f"{path} is no JSON array, no JSON Lines and no Parquet: it begins with {head[:20]!r}. "
@@ -155,6 +164,10 @@ def _array(path: Path, text: TextIO) -> Iterator[Any]:
                     raise BadSource(
                         f"{path} is cut off in row {row} ({before + len(buffer):,} characters). Download it again."
                     ) from error
+            except ValueError as error:  # Python reads no number of more digits than 4,300
+                raise BadSource(
+                    f"{path}, row {row}: a number that cannot be read ({error}). Remove the row."
+                ) from error
             more()
         at = at_end
         yield item
@@ -184,20 +197,40 @@ def _lines(path: Path, text: TextIO) -> Iterator[Any]:
             continue
         try:
             yield json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             yield _Unread(line, str(error))
 
 
 def _parquet(path: Path) -> Iterator[Any]:
     with open_parquet(path) as file:
-        names = file.schema_arrow.names
-        if "conversations" not in names:
-            raise BadSource(f"{path} has no column `conversations`; it has {', '.join(names)}.")
-        # Nested columns beside the conversation (a foreign translation, embeddings) are not a row's fields.
-        flat = [field.name for field in file.schema_arrow if field.type.num_fields == 0]
-        for batch in file.iter_batches(batch_size=500, columns=["conversations", *flat]):
-            for item in batch.to_pylist():
-                yield {key: value for key, value in item.items() if value is not None}
+        schema = file.schema_arrow
+        if "conversations" not in schema.names:
+            raise BadSource(f"{path} has no column `conversations`; it has {', '.join(schema.names)}.")
+        # A translation that somebody made before is no field of the row.
+        fields = [field for field in schema if field.name not in TARGET_COLUMNS]
+        unfit = [f"`{field.name}` ({field.type})" for field in fields if not _fits_json(field.type)]
+        if unfit:
+            raise BadSource(
+                f"{path}: JSON, in which the rows come out again, cannot hold {', '.join(unfit)}. Make text of such a "
+                "column (of an image its name), or leave it out."
+            )
+        row = 0
+        try:
+            for batch in file.iter_batches(batch_size=500, columns=[field.name for field in fields]):
+                for item in batch.to_pylist():
+                    yield {key: value for key, value in item.items() if value is not None}
+                row += batch.num_rows
+        except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+            raise BadSource(f"{path} cannot be read from row {row} on ({error}). Download it again.") from error
+
+
+def _fits_json(kind: pa.DataType) -> bool:
+    if types.is_nested(kind):
+        return not types.is_map(kind) and all(_fits_json(kind.field(at).type) for at in range(kind.num_fields))
+    if types.is_dictionary(kind):
+        return _fits_json(kind.value_type)
+    tests = (types.is_null, types.is_boolean, types.is_integer, types.is_floating, types.is_string)
+    return any(test(kind) for test in (*tests, types.is_large_string, types.is_string_view))
 
 
 def _check(row: int, item: Any) -> Conversation | BadRow:

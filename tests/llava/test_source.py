@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,16 @@ def test_what_is_no_json_is_named_with_its_first_bytes(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("mark", "what"), [(b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "zip"), (b"\x28\xb5\x2f\xfd", "zstd")]
+)
+def test_a_packed_file_is_to_be_unpacked(tmp_path: Path, mark: bytes, what: str) -> None:
+    with pytest.raises(
+        BadSource, match=rf"source\.json is packed \({what}\)\. Unpack it, and give the file that was in it\."
+    ):
+        _read(_file(tmp_path, mark + bytes(20)))
+
+
 def test_json_broken_in_the_middle_is_named_with_row_and_character(tmp_path: Path) -> None:
     text = json.dumps([_row(0), _row(1), _row(2)]).replace('"id": "000000000001"', '"id" "000000000001"')
     at = text.index('"id" ') + 5
@@ -141,6 +152,35 @@ def test_parquet_without_conversations_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), path)
     with pytest.raises(BadSource, match="has no column `conversations`; it has text"):
         _read(path)
+
+
+def test_a_column_that_json_cannot_hold_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    table = pa.Table.from_pylist([_row(0, image={"bytes": b"\xff\xd8", "path": "0.jpg"}, at=date(2026, 11, 28))])
+    pq.write_table(table, path)
+    expected = (
+        f"{path}: JSON, in which the rows come out again, cannot hold `image` (struct<bytes: binary, path: string>), `at` "
+        "(date32[day]). Make text of such a column (of an image its name), or leave it out."
+    )
+    with pytest.raises(BadSource) as caught:
+        _read(path)
+    assert expected == str(caught.value)
+
+
+def test_parquet_damaged_inside_is_named_with_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.Table.from_pylist([_row(n, id="not-utf8") for n in range(3)]), path, compression="none")
+    path.write_bytes(path.read_bytes().replace(b"not-utf8", b"not-utf\xff"))
+    with pytest.raises(BadSource, match=r"table\.parquet cannot be read from row 0 on \('utf-8' codec"):
+        _read(path)
+
+
+def test_a_number_of_too_many_digits_costs_its_line_or_is_named(tmp_path: Path) -> None:
+    number = json.dumps(_row(1, id=0)).replace(": 0,", f": {'9' * 5_000},")
+    lines = _read(_file(tmp_path, "\n".join([json.dumps(_row(0)), number, json.dumps(_row(2))])))
+    assert ["Conversation", "BadRow", "Conversation"] == [type(row).__name__ for row in lines]
+    with pytest.raises(BadSource, match=r"source\.json, row 1: a number that cannot be read \(.*\)\. Remove the row\."):
+        _read(_file(tmp_path, f"[{json.dumps(_row(0))}, {number}]"))
 
 
 def test_a_line_that_is_no_json_costs_its_row(tmp_path: Path) -> None:
@@ -260,6 +300,13 @@ def test_other_fields_come_along(tmp_path: Path) -> None:
         "image": ["a.jpg", "b.jpg"],
         "model": "gpt-4",
     } == json.loads(read.extra or "")
+
+
+def test_lists_and_structs_of_a_parquet_file_come_along_as_those_of_json(tmp_path: Path) -> None:
+    row = _row(0, image=["a.jpg", "b.jpg"], model={"name": "gpt-4"})
+    table = tmp_path / "table.parquet"
+    pq.write_table(pa.Table.from_pylist([row | {"translated": ["No field of the row."]}]), table)
+    assert _read(_file(tmp_path, json.dumps([row]))) == _read(table)
 
 
 def test_a_row_without_image_is_legal(tmp_path: Path) -> None:
