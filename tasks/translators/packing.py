@@ -70,6 +70,13 @@ def encoded_bytes(text: str) -> int:
     return len(data) + 2 * len(data.translate(None, _UNQUOTED))
 
 
+def _check_unicode(answers: Sequence[str], name: str) -> None:
+    try:
+        "".join(answers).encode()
+    except UnicodeEncodeError as error:  # escaped in a service's JSON; neither the journal nor a table can hold it
+        raise Misaligned(f"{name} gave half of a character (a lone surrogate).") from error
+
+
 @dataclass(slots=True)
 class Asking:
     """What one call of ``Asker.ask`` has claimed, a text that was answered before, and the first error that ends it."""
@@ -205,6 +212,7 @@ class Asker:
             translated = await self.translator.translate(pack)
             if len(translated) != len(pack):
                 raise Misaligned(f"{self.name} gave {len(translated)} texts for {len(pack)}.")
+            _check_unicode(translated, self.name)
             answers = {asking.keys[text]: Answer(answer) for text, answer in zip(pack, translated, strict=True)}
         except BaseException as error:
             outcome = type(error).__name__

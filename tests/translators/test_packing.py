@@ -235,6 +235,16 @@ def test_misaligned_answers_are_halved(journal: Journal) -> None:
     assert {"a": Answer("A"), "b": Answer("B")} == _ask(Engine(fail), journal, ["a", "b"])
 
 
+def test_an_answer_with_half_of_a_character_costs_its_text_alone(journal: Journal) -> None:
+    class Torn(Engine):
+        async def translate(self, texts: Sequence[str]) -> list[str]:
+            return [text.replace("😀", "\ud83d") for text in await super().translate(texts)]
+
+    answers = _ask(Torn(), journal, ["a", "b 😀", "c"])
+
+    assert {"a": Answer("A"), "b 😀": Answer(None, "unanswered"), "c": Answer("C")} == answers
+
+
 def test_answers_under_way_when_another_request_fails_are_kept(journal: Journal) -> None:
     def fail(texts: Sequence[str]) -> None:
         if "bad" in texts:
