@@ -26,7 +26,7 @@ BREAK = re.compile(f"[{BREAKS}](?:(?<=\r)\n)?")
 # <image>, <|im_start|>, </s>, <https://a.b>: anything in angle brackets without white space inside.
 TOKEN = re.compile(r"<[^<>\s]{1,200}>")
 _HOME = re.compile("([<\x00-\x1f\x7f-\x9f\ud800-\udfff](?:(?<=<)[^<>\\s]{1,200}>|(?<!<)))")
-_FENCE = re.compile(r"^[ \t]*```.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*(`{3,}).*?^[ \t]*\1`*[ \t]*(?=[\r\n]|\Z)", re.MULTILINE | re.DOTALL)
 # White space and markers that open a line: "1. ", "1) ", "a) ", "- ", "* ", "• ", "> ", "## ".
 _HEAD = re.compile(r"\s*(?:(?:\d{1,3}[.)]|[a-zA-Z]\)|[-*+•–—>]|#{1,6})\s+)*")
 # "**Label:** text", "**Label**: text", "**Whole line**"; never "**Note** that …", which is one sentence.
@@ -34,7 +34,7 @@ _LABEL = re.compile(r"(\*\*)([^*\s](?:[^*]*[^*\s])?)(\*\*(?:\s*$|\s*[:–—-]\s
 _URL = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z+.-]*://|www\.)\S+\s*$")
 _LETTER = re.compile(r"[^\W\d_]")
 # A stop with its closing quotes and brackets, then white space; CJK stops need none.
-_STOP = re.compile(r"""([.!?…。！？][.!?…。！？]*)["'”’»)\]*」』）]*(\s*)""")
+_STOP = re.compile(r"""([.!?…。！？।۔።။។؟][.!?…。！？।۔።။។؟]*)["'”’»)\]*」』）]*(\s*)""")
 _OPENERS = "\"'“‘«‹„([¿¡*_「『（"
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]$")
 # A full stop after these does not end a sentence; after those of the second list not where a number follows.
@@ -46,6 +46,11 @@ _BEFORE_NUMBER = frozenset(
     "no nos nr núm num fig figs vol p pp pg pág ch sec art op ed "
     "jan feb mar apr jun jul aug sept sep oct nov dec".split()
 )
+# Of a text once percent-encoded: Google takes no longer address, and no pack can hold it (Limits.max_bytes).
+MAX_BYTES = 12_000
+_PLAIN = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~ "
+)  # a byte each, all others three
 # Google leaves these where it cuts a long text: 3.2 % of the real rows had U+200B, always after a space.
 _ZERO_WIDTH = re.compile("[\u200b\u2060\ufeff]")
 
@@ -71,11 +76,12 @@ def cut(value: str, unit: Unit, max_chars: int = 4500) -> list[Span]:
     Args:
         value: What one side said; any text.
         unit: ``sentence`` sends one sentence at a time, ``line`` what is left of a line.
-        max_chars: A longer text is cut at white space, and without white space between two characters.
+        max_chars: A longer text is cut at white space, and without white space between two characters; so is one of
+            more than ``MAX_BYTES``.
 
     Returns:
         Spans in order. Those that travel are never empty, have no outer white space, no line break and no
-        control character, at least one letter, and at most ``max_chars`` characters.
+        control character, at least one letter, and at most ``max_chars`` characters and ``MAX_BYTES``.
     """
     return list(_cut(value, unit, max_chars))
 
@@ -169,13 +175,25 @@ def _is_boundary(text: str, start: int, found: re.Match[str]) -> bool:
 
 
 def _send(text: str, max_chars: int, spans: list[Span]) -> None:
-    while len(text) > max_chars:
-        stop = _last_space(text, max_chars) or _between_characters(text, max_chars)
+    while (room := _room(text, max_chars)) < len(text):
+        stop = _last_space(text, room) or _between_characters(text, room)
         following = len(text) - len(text[stop:].lstrip())
         spans.append(Span(text[:stop], not _LETTER.search(text[:stop])))
         _keep(text[stop:following], spans)
         text = text[following:]
     spans.append(Span(text, not _LETTER.search(text)))
+
+
+def _room(text: str, max_chars: int) -> int:
+    """How many of its first characters may travel together."""
+    if len(text) <= min(max_chars, MAX_BYTES // 12):  # no character takes more than 12 bytes
+        return len(text)
+    size = 0
+    for at, character in enumerate(text[:max_chars]):
+        size += 1 if character in _PLAIN else 3 * len(character.encode())
+        if size > MAX_BYTES:
+            return at
+    return min(len(text), max_chars)
 
 
 def _last_space(text: str, max_chars: int) -> int:

@@ -25,6 +25,8 @@ _TOKEN = re.compile("< ?[^<>\\s]{1,200} ?>")
 _MARK = re.compile(f"([<{BREAKS}](?:(?<=\\r)\\n|(?<=<) ?[^<>\\s]{{1,200}} ?>|(?<!<)))")
 _CONTROL = re.compile("[\x00-\x09\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff\ufffd\ud800-\udfff]")
 _LETTER = re.compile(r"[^\W\d_]")
+# Addresses, paths, formulas and code, which a translator leaves as they are: "https://a.b/c", "\\sin(x)", "user_id".
+_SYMBOLIC = re.compile(r"(?<![!-~])[!-~]*(?:[\\_=@{}|^~<>]|/[!-~]*/|\w\.[a-z])[!-~]*", re.ASCII)
 _SPACES = re.compile(" {2,}")
 # A character of a script that puts no white space between words counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff]|[^\W\d_]+")
@@ -72,9 +74,10 @@ def verify_segment(source: str, answer: str) -> list[str]:
 def is_prose(text: str) -> bool:
     """True where a translation cannot well be the same text: not for "Thomas the Train" nor "BMW R 1200 GS".
 
-    Three words and 15 letters at least, and most of the words without a capital.
+    Three words and 15 letters at least, and most of the words without a capital; addresses, paths, formulas and code
+    are no words.
     """
-    words = _WORD.findall(text)
+    words = _WORD.findall(_SYMBOLIC.sub(" ", text))
     plain = sum(not word[0].isupper() for word in words)
     return len(words) >= 3 and 2 * plain > len(words) and sum(map(len, words)) >= 15
 

@@ -1,8 +1,9 @@
 import random
+from urllib.parse import quote_plus
 
 import pytest
 
-from tasks.llava.segments import Span, Unit, cut, join, sentences, texts, tidy
+from tasks.llava.segments import MAX_BYTES, Span, Unit, cut, join, sentences, texts, tidy
 
 PIECES = [
     "<image>", "<video>", "<|im_start|>", "<im_end>", "</s>", "< image>", "<", ">", "\n", "\r\n", "\r",
@@ -97,6 +98,22 @@ def test_a_fence_that_is_never_closed_is_text() -> None:
     assert ["Look here."] == travelling("```\nLook here.")
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "```python\nx = go(far)\n```",
+        "  ```\n  Look here.\n  ```",
+        "````md\n```\nLook here.\n```\n````",
+        "```\nLook\n`````",
+    ],
+)
+def test_fenced_code_stays_at_home(code: str, line_break: str) -> None:
+    value = f"Before:\n{code}\nIt is red.".replace("\n", line_break)
+    assert ["Before:", "It is red."] == travelling(value)
+    assert value == join(cut(value, "sentence"), {"Before:": "Before:", "It is red.": "It is red."})
+
+
 def test_control_characters_stay_at_home() -> None:
     assert ["the bus", "is red", "and big"] == travelling("the bus\x07is red\tand big")
 
@@ -113,6 +130,8 @@ def test_control_characters_stay_at_home() -> None:
         ("Books, cups, etc. They lie there.", ["Books, cups, etc.", "They lie there."]),
         ("日本です。中国です！はい", ["日本です。", "中国です！", "はい"]),
         ("Она дома. Он нет.", ["Она дома.", "Он нет."]),
+        ("वह घर पर है। वह नहीं है।", ["वह घर पर है।", "वह नहीं है।"]),
+        ("كيف حالك؟ أنا بخير.", ["كيف حالك؟", "أنا بخير."]),
     ],
 )
 def test_sentences_are_cut_after_their_stops(value: str, expected: list[str]) -> None:
@@ -147,6 +166,14 @@ def test_long_texts_are_cut_at_white_space_and_else_between_characters() -> None
     assert ["aaaa", "aaaa", "aa"] == travelling("a" * 10, "line", 4)
     assert ["aae\u0301", "b"] == travelling("aae\u0301b", "line", 4)
     assert ["aa", "e\u0301b"] == travelling("aae\u0301b", "line", 3)
+
+
+@pytest.mark.parametrize("text", ["漢" * 3_000, "नमस्ते दुनिया " * 300 + "अंत", "é" * 4_100, "😀a" * 2_000])
+def test_texts_fit_a_request_also_once_they_are_percent_encoded(text: str) -> None:
+    pieces = travelling(text)
+    assert text.split() == " ".join(pieces).split() or text == "".join(pieces)
+    assert all(len(quote_plus(piece)) <= MAX_BYTES for piece in pieces)
+    assert len(pieces) == len(quote_plus(text)) // MAX_BYTES + 1
 
 
 def test_join_puts_answers_in_their_places() -> None:

@@ -127,6 +127,14 @@ def test_a_hard_failure_is_asked_again_alone_and_only_the_bad_sentence() -> None
     assert [("He is careful.", 1)] == [key for key in engine.asked if key[1] == 1]
 
 
+def test_what_no_translator_would_change_costs_no_row() -> None:
+    stays = Engine("one/1", lambda text, attempt: Answer(text) if "/" in text or "\\" in text else None)
+    done = _one(stays, row=_row("- https://example.com/some/path/to/file", r"\sin(\theta) = \cos(\theta) + \tan(x)"))
+
+    assert done.error is None
+    assert [turn.value for turn in done.row.turns] == [turn.target for turn in done.turns]
+
+
 def test_then_the_next_translator_does_the_whole_turn() -> None:
     echo = Engine("one/1", lambda text, attempt: Answer(text) if "bicycle" in text else None)
     second = Engine("two/1")

@@ -116,6 +116,10 @@ def test_an_echo_in_a_script_without_spaces_is_seen() -> None:
         ("New York City Hall", False),
         ("Yes, it is.", False),
         ("skateboarding, snowboarding", False),
+        ("https://example.com/some/path/to/file", False),
+        ("/usr/local/lib/python/site-packages", False),
+        (r"\sin(\theta) = \cos(\theta) + \tan(x)", False),
+        ("What view/image of https://a.example.com is the best?", True),
         ("", False),
     ],
 )
