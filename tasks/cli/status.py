@@ -196,6 +196,9 @@ def _status(folder: Path, calls: Sequence[Call]) -> JobStatus:
     status.source, status.rows, status.rejected = manifest.source.path, manifest.rows, manifest.rejected
     chunks = manifest.chunks()
     status.chunks = len(chunks)
+    if manifest.kind not in CHUNKS:
+        status.damaged.append(f"its kind {manifest.kind!r} is not known here: another version may have made it")
+        return status
     for chunk in chunks:
         _add(status, chunk, manifest)
     unfinished = "unfinished" if status.missing else "done"

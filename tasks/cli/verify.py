@@ -191,6 +191,20 @@ def checks_of(path: Path) -> Iterator[Check]:
     """
     if not path.exists():
         raise PermanentError(f"{path} does not exist. Give a table, a chunk, a job's folder or the tables' folder.")
+    yield from _to_the_end(path, _checks_of(path))
+
+
+def _to_the_end(path: Path, checks: Iterator[Check]) -> Iterator[Check]:
+    """What cannot be read is a finding, and no reason to leave out what comes after it."""
+    try:
+        yield from checks
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        check = Check(path, "its files are there and can be read", 1)
+        check.find(type(error).__name__, str(error))
+        yield check
+
+
+def _checks_of(path: Path) -> Iterator[Check]:
     if path.is_file():
         yield from _file(path)
     elif (path / "manifest.json").exists():
@@ -199,7 +213,7 @@ def checks_of(path: Path) -> Iterator[Check]:
         yield from _dataset(path)
     elif sets := sorted(path.glob(f"*{_PROVENANCE}")):
         for provenance in sets:
-            yield from _tables(provenance)
+            yield from _to_the_end(provenance, _tables(provenance))
         for pattern in _OF_REVIEWS:
             for table in sorted(path.glob(pattern)):
                 yield from _parquet(table)
@@ -884,6 +898,10 @@ def _job(folder: Path) -> Iterator[Check]:
     )
     if named != folder:
         check.find("manifest", f"manifest.json belongs to {named.name}: it was changed, or the folder renamed")
+    if manifest.kind not in _LAYOUTS:
+        check.find("kind", f"its kind {manifest.kind!r} is not known here: another version may have made it")
+        yield check
+        return
     yield check
     shape, laid_out, refused = _LAYOUTS[manifest.kind]
     yield _laid_out(manifest, laid_out, refused)

@@ -9,7 +9,9 @@ and under ``trasvase.crc32`` the CRC-32 of all bytes before the footer: pages ha
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,8 +117,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     try:
         # Without page checksums flipped bytes inside a column are read as data.
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error  # Arrow's has no name
     except (OSError, pa.ArrowInvalid) as error:
         raise TornFile(
             f"{path} is not a whole Parquet file ({error}). Move it away and run again: it is made anew."

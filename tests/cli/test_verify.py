@@ -156,6 +156,32 @@ def test_a_manifest_that_was_edited_is_found(job: Path, capsys: pytest.CaptureFi
     assert findings(job, capsys) == {"manifest": 1}
 
 
+def test_what_cannot_be_read_is_a_finding_and_the_rest_is_looked_at(
+    root: DataRoot, job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job / "manifest.json").write_text("{")
+    assert findings(root.path, capsys) == {"TornFile": 1}
+    (root.tables / "llava-es.provenance.json").write_text("{}")
+    change(root.tables / "llava-es.parquet", lambda rows: rows.insert(0, rows[0]))
+    reviewed_table(root, job.name)
+    assert findings(root.path, capsys) == {"TornFile": 2, "key": 1}
+
+
+def test_rows_that_were_laid_out_and_are_gone_are_found_by_name(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (job / "rows.parquet").unlink()
+    assert main(["verify", str(job)]) == 1
+    assert f"No such file or directory: '{job / 'rows.parquet'}'" in capsys.readouterr().out
+
+
+def test_a_job_of_a_kind_that_is_not_known_is_found(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = job / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"translate-llava"', '"translate-video"'))
+    assert main(["verify", str(job)]) == 1
+    assert "its kind 'translate-video' is not known here" in capsys.readouterr().out
+    assert main(["status", job.name]) == 1
+    assert "damaged        its kind 'translate-video' is not known here" in capsys.readouterr().out
+
+
 def test_a_foreign_table_is_found_by_name(root: DataRoot, capsys: pytest.CaptureFixture[str]) -> None:
     foreign = root.tables / "foreign.parquet"
     pq.write_table(pa.table({"text": ["a"]}), foreign)
