@@ -6,6 +6,8 @@ languages. Nothing is ever downloaded: only the first one's larger model would b
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
 
@@ -14,6 +16,9 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 # What translators still write for codes that ISO 639 withdrew.
 _RENAMED = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "nb": "no"}
+
+# The detectors take each of these for another one of its group.
+_CLOSE = (frozenset({"bs", "hr", "sh", "sr"}), frozenset({"da", "nn", "no"}), frozenset({"id", "ms"}))
 
 
 def base_code(language: str) -> str:
@@ -47,6 +52,22 @@ def known_languages() -> frozenset[str]:
     return frozenset(lite.intersection(_any().labels))
 
 
+def clearly_other(texts: Sequence[str], language: str) -> str | None:
+    """The language that nearly all texts are in, both detectors agreeing, where it is another one; None in doubt.
+
+    Args:
+        texts: Sentences or longer; fewer than ten are no ground for a verdict.
+        language: The code that they should be in; of one that the detectors do not know nothing is said.
+    """
+    if len(texts) < 10 or language not in known_languages():
+        return None
+    found = Counter(str(_lite().detect(_shown(text))[0]["lang"]) for text in texts)
+    other = found.most_common(1)[0][0]
+    if other == language or other not in known_languages() or any({other, language} <= group for group in _CLOSE):
+        return None
+    return other if sum(is_in(text, other, language) for text in texts) >= 0.8 * len(texts) else None
+
+
 def is_in(text: str, language: str, rather_than: str) -> bool:
     """True where both detectors say that the text is in ``language``.
 
@@ -57,7 +78,11 @@ def is_in(text: str, language: str, rather_than: str) -> bool:
         language: A code of ``known_languages``.
         rather_than: The other code that it may be.
     """
-    text = text.lower().replace("\n", " ")[:200]
+    text = _shown(text)
     if _lite().detect(text)[0]["lang"] != language:
         return False
     return bool(_between(language, rather_than).classify(text)[0] == language)
+
+
+def _shown(text: str) -> str:
+    return text.lower().replace("\n", " ")[:200]

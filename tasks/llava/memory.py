@@ -21,18 +21,22 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from tasks.llava.checks import Checks
 from tasks.llava.conversation import TARGET_COLUMNS
+from tasks.llava.language import base_code, clearly_other
 from tasks.llava.lexicon import Lexicon
 from tasks.llava.segments import sentences, without_zero_width
 from tasks.llava.tmx import read_tmx
 from tasks.llava.translate import REVIEWED, Remembered
 from tasks.llava.verify import verify_turn
 from tasks.remote.journal import Answer, Journal, key_of
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import sha256, write_bytes
 from tasks.storage.tables import open_parquet
 
@@ -155,9 +159,8 @@ def import_memory(path: Path, journal: Journal, folder: Path, source: str, targe
         target: Language of the target turns.
 
     Raises:
-        BadMemory: The file is missing or has other columns.
+        BadMemory: The file is missing, has other columns, or is in other languages.
         BadTmx: The TMX file is broken, or has nothing in these languages.
-        TornFile: The Parquet file is not whole.
     """
     if not path.is_file():
         raise BadMemory(
@@ -167,6 +170,7 @@ def import_memory(path: Path, journal: Journal, folder: Path, source: str, targe
     kept = summary_path(folder, digest, source, target)
     if kept.exists():
         return read_summary(kept)
+    _check_languages(path, source, target)
     lexicon = Lexicon.learn(_sentences(path, source, target))
     checks = Checks(source, target, lexicon)
     memory = JournaledMemory(journal, digest, source, target, lexicon)
@@ -211,14 +215,35 @@ def _pairs(path: Path, source: str, target: str) -> Iterator[tuple[str, str | No
     return _parquet_pairs(path)
 
 
-def _parquet_pairs(path: Path) -> Iterator[tuple[str, str | None]]:
-    with open_parquet(path) as file:
-        names = file.schema_arrow.names
-        column = next((name for name in TARGET_COLUMNS if name in names), None)
-        if column is None or "conversations" not in names:
+def _check_languages(path: Path, source: str, target: str) -> None:
+    """A translation into another language would pass every check; TMX names its languages itself."""
+    if path.suffix.lower() == ".tmx":
+        return
+    long = ((said, given) for said, given in _parquet_pairs(path) if given and min(len(said), len(given)) >= 40)
+    sample = list(islice(long, 200))
+    for what, texts, language in zip(
+        ("source", "translated"), zip(*sample, strict=True), (source, target), strict=False
+    ):
+        if other := clearly_other([str(text) for text in texts], base_code(language)):
             raise BadMemory(
-                f"The memory {path} has the columns {', '.join(names)}. It needs `conversations` and one of "
-                f"{', '.join(TARGET_COLUMNS)}."
+                f"The {what} turns of the memory {path} are in {other!r}, not in {language!r}. "
+                f"Give a translation from {source!r} to {target!r}."
+            )
+
+
+def _parquet_pairs(path: Path) -> Iterator[tuple[str, str | None]]:
+    try:
+        file = open_parquet(path)
+    except TornFile as error:
+        raise BadMemory(f"The memory {path} is no TMX (*.tmx) and no whole Parquet file. Give one that is.") from error
+    with file:
+        schema = file.schema_arrow
+        lists = [field.name for field in schema if isinstance(field.type, pa.ListType | pa.LargeListType)]
+        column = next((name for name in TARGET_COLUMNS if name in lists), None)
+        if column is None or "conversations" not in lists:
+            raise BadMemory(
+                f"The memory {path} has the columns {', '.join(schema.names)}. It needs `conversations` and one of "
+                f"{', '.join(TARGET_COLUMNS)}, both lists of turns."
             )
         for batch in file.iter_batches(batch_size=500, columns=["conversations", column]):
             for item in batch.to_pylist():

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from tasks.llava.conversation import TARGET_COLUMNS, Conversation, Turn
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.tables import open_parquet
 
 ROLES = ("human", "gpt", "system")
@@ -202,7 +202,11 @@ def _lines(path: Path, text: TextIO) -> Iterator[Any]:
 
 
 def _parquet(path: Path) -> Iterator[Any]:
-    with open_parquet(path) as file:
+    try:
+        file = open_parquet(path)
+    except TornFile as error:
+        raise BadSource(f"{path} is not a whole Parquet file. Download it again.") from error
+    with file:
         schema = file.schema_arrow
         if "conversations" not in schema.names:
             raise BadSource(f"{path} has no column `conversations`; it has {', '.join(schema.names)}.")

@@ -1,7 +1,7 @@
 import pytest
 
 from tasks.llava.checks import SOFT, Checks
-from tasks.llava.language import base_code, is_in, known_languages
+from tasks.llava.language import base_code, clearly_other, is_in, known_languages
 from tasks.llava.lexicon import Lexicon
 from tests.llava.test_lexicon import PAIRS
 
@@ -171,6 +171,16 @@ def test_two_detectors_must_agree_on_a_language() -> None:
     assert is_in("The driver keeps both hands on the wheel.", "en", "es")
     assert not is_in("El conductor mantiene ambas manos en el volante.", "en", "es")
     assert is_in("THE DRIVER KEEPS BOTH HANDS\nON THE WHEEL.", "en", "es")
+
+
+def test_texts_are_said_to_be_in_another_language_only_without_doubt() -> None:
+    french = ["L'homme fait du vélo le long de la rivière."] * 10
+    assert "fr" == clearly_other(french, "es")
+    assert clearly_other(french, "fr") is None
+    assert clearly_other(french[:9], "es") is None
+    assert clearly_other(french, "quz") is None
+    assert clearly_other([*french[:5], *["El hombre va en bicicleta a lo largo del río."] * 5], "es") is None
+    assert clearly_other(["Čovjek vozi bicikl uz rijeku i nosi crvenu kacigu."] * 10, "sr") is None
 
 
 def test_language_codes_are_brought_to_what_the_detectors_know() -> None:

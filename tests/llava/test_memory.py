@@ -130,6 +130,32 @@ def test_a_second_import_reads_only_the_summary(tmp_path: Path, monkeypatch: pyt
     assert first == read_summary(summary_path(tmp_path, sha256(path), "en", "es"))
 
 
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (
+            (
+                "The man rides a bicycle along the river number {}.",
+                "L'homme fait du vélo le long de la rivière numéro {}.",
+            ),
+            "The translated turns of the memory .* are in 'fr', not in 'es'. Give a translation from 'en' to 'es'.",
+        ),
+        (
+            ("El hombre va en bicicleta a lo largo del río {}.", "The man rides a bicycle along the river number {}."),
+            "The source turns of the memory .* are in 'es', not in 'en'. Give a translation from 'en' to 'es'.",
+        ),
+    ],
+)
+def test_a_memory_in_other_languages_is_named_before_anything_is_kept(
+    tmp_path: Path, pair: tuple[str, str], message: str
+) -> None:
+    path = _file(tmp_path, [(pair[0].format(n), pair[1].format(n)) for n in range(10)])
+    with pytest.raises(BadMemory, match=message):
+        _import(path, tmp_path)
+    assert [path] == list(tmp_path.glob("*.parquet"))
+    assert not list(tmp_path.glob("*.json"))
+
+
 def test_a_missing_memory_and_a_foreign_one_are_named(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "answers.sqlite")
     with pytest.raises(BadMemory, match=r"The memory .*no\.parquet does not exist"):
@@ -137,4 +163,10 @@ def test_a_missing_memory_and_a_foreign_one_are_named(tmp_path: Path) -> None:
     path = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"text": ["a"]}), path)
     with pytest.raises(BadMemory, match=r"has the columns text\. It needs `conversations` and one of translated"):
+        import_memory(path, journal, tmp_path, "en", "es")
+    pq.write_table(pa.table({"conversations": ["abc"], "translated": [["x", "y", "z"]]}), path)
+    with pytest.raises(BadMemory, match=r"one of translated, .*, both lists of turns\."):
+        import_memory(path, journal, tmp_path, "en", "es")
+    path.write_text("[]")
+    with pytest.raises(BadMemory, match=r"foreign\.parquet is no TMX \(\*\.tmx\) and no whole Parquet file\."):
         import_memory(path, journal, tmp_path, "en", "es")

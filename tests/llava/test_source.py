@@ -143,7 +143,7 @@ def test_something_after_the_array_is_named(tmp_path: Path) -> None:
 
 
 def test_a_torn_parquet_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"source\.json is not a whole Parquet file"):
+    with pytest.raises(BadSource, match=r"source\.json is not a whole Parquet file\. Download it again\."):
         _read(_file(tmp_path, b"PAR1 and nothing more"))
 
 
