@@ -22,7 +22,7 @@ from tasks.mine import (
     refine_chunk,
     report_jokes,
 )
-from tasks.plan import budget_now, chunk_runner, estimated, pausing_at_the_budget, run_chunks, working_on
+from tasks.plan import budget_now, check_name, chunk_runner, estimated, pausing_at_the_budget, run_chunks, working_on
 from tasks.services import Asking, asking
 from tasks.storage.schemas import JOKES_REFINED, WINDOW_JOKES
 
@@ -71,6 +71,7 @@ def mine_jokes(
     Returns:
         The table of jokes; the job's folder while chunks are missing because only some were asked for.
     """
+    check_name(name)
     asked = {step: (models or {}).get(step, model) for step in steps or STEPS}
     windows = plan_extracting(transcripts, model, asked, language, max_chars, overlap_chars, chunk_size, restarts)
     if estimate:
@@ -84,7 +85,7 @@ def mine_jokes(
         jokes = plan_refining(windows, collect_extracted(windows), asked, variety, funnel, 3 * chunk_size)
         with working_on(jokes.folder):
             ask_in_batches(mode, jokes, budget, None, windows)
-            again = force and chunks is None
+            again = force and not chunks
             run_chunks(refine_chunk, jokes, JOKES_REFINED, None, again, restarts, budget=budget, windows=windows)
             tables = collect_jokes(windows, jokes, name)
             report_jokes(windows, jokes, tables)

@@ -16,7 +16,7 @@ from tasks.classify import (
     plan_classifying,
     report_classified,
 )
-from tasks.plan import chunk_runner, run_chunks, working_on
+from tasks.plan import check_name, chunk_runner, run_chunks, working_on
 from tasks.read_memes import collect_memes, open_reader, plan_reading, read_chunk, report_memes
 from tasks.storage.schemas import CLIP_ANSWERS, MEME_READINGS, VLM_ANSWERS
 from tasks.zeroshot.class_texts import RUSSIAN_WITH_TEXT
@@ -52,6 +52,7 @@ def read_memes(
     Returns:
         The table of images that were read; the job's folder while chunks are missing because only some were asked for.
     """
+    check_name(name)
     manifest = plan_reading(folder, labels or {}, reader, languages or ["ru", "en"], chunk_size, images, restarts)
     with working_on(manifest.folder, open_reader):
         missing = run_chunks(read_chunk, manifest, MEME_READINGS, chunks, force, restarts)

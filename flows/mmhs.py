@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.plan import check_restarts
+from tasks.plan import check_name, check_restarts
 from tasks.prepare import Votes, prepare_table
 
 
@@ -24,4 +24,5 @@ def prepare_mmhs(source: Path, votes: Votes = "union", name: str = "mmhs", resta
         The table of rows that can be used; the others stand beside it with their reasons.
     """
     check_restarts(restarts)
+    check_name(name)
     return prepare_table(source, votes, name).table

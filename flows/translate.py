@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.llava.segments import Unit
-from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget, run_chunks, working_on
+from tasks.plan import budget_now, check_name, chunk_runner, pausing_at_the_budget, run_chunks, working_on
 from tasks.storage.schemas import TRANSLATIONS
 from tasks.translate import asker, collect_translation, plan_translation, report_translation, translate_chunk
 
@@ -49,6 +49,7 @@ def translate_llava(
     Returns:
         The table of delivered rows; the job's folder while chunks are missing because only some were asked for.
     """
+    check_name(name)
     translators = [translator] if isinstance(translator, str) else translator
     manifest = plan_translation(
         source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts

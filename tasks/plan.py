@@ -82,6 +82,19 @@ def check_restarts(restarts: int) -> None:
         )
 
 
+def check_name(name: str) -> None:
+    """End a run whose tables cannot be called so before it does anything.
+
+    Raises:
+        PermanentError: It is no part of a file's name.
+    """
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        raise PermanentError(
+            f"`name` is {name!r}, which cannot begin a file's name. Use letters, digits, '-', '_', '.' and spaces, such as "
+            "'llava'."
+        )
+
+
 def nothing_to_do(reason: str) -> State[Any]:
     """End a flow run as Completed, seen as "Skipped" with its reason: a schedule or a trigger came too early."""
     return Completed(name="Skipped", message=reason)

@@ -55,6 +55,7 @@ def plan_translation(
 
     check_restarts(restarts)
     root = DataRoot(Settings().data)
+    reviewed = memory_path(root.memory, source_language, target)  # looks at the two codes
     engines = [open_translator(name, source_language, target) for name in translators]
     if not engines:
         raise PermanentError("`translator` is empty. Name at least one.")
@@ -80,7 +81,7 @@ def plan_translation(
             summary.turns - summary.taken - summary.refused.total(),
             summary.refused.total(),
         )
-    settled = best(memory_path(root.memory, source_language, target)) if corrections else None
+    settled = best(reviewed) if corrections else None
     if settled and settled.choices:
         texts = {text: choice.text for text, choice in settled.choices.items()}
         parameters["corrections"] = keep_reviewed(texts, journal(root), source_language, target)

@@ -109,20 +109,20 @@ class Manifest:
         return self.folder / "chunks" / f"{chunk.name}.parquet.aside"
 
     def chosen(self, numbers: Iterable[int] | None) -> list[Chunk]:
-        """The named chunks, or all.
+        """The named chunks, or all where none is named.
 
         Raises:
             PermanentError: A number that this job does not have.
         """
-        chunks = self.chunks()
-        if numbers is None:
+        chunks, named = self.chunks(), sorted(set(numbers or ()))
+        if not named:
             return chunks
-        wrong = sorted(n for n in numbers if not 0 <= n < len(chunks))
+        wrong = [n for n in named if not 0 <= n < len(chunks)]
         if wrong:
             raise PermanentError(
                 f"There is no chunk {wrong[0]}: {self.job} has the chunks 0 to {len(chunks) - 1}. Correct `chunks`."
             )
-        return [chunks[n] for n in sorted(set(numbers))]
+        return [chunks[n] for n in named]
 
     def done(self, chunk: Chunk, schema: TableSchema) -> bool:
         """Whether the chunk's file is there, whole, of this job, and laid out as today.

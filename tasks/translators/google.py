@@ -114,7 +114,10 @@ class Google:
         except (json.JSONDecodeError, TypeError, IndexError, KeyError, UnicodeDecodeError) as error:
             raise BadAnswer(f"{self._where()} gave something that is not its JSON ({type(error).__name__}).") from error
         except ValueError as error:
-            raise Denied(f"googletrans does not know these languages: {source} to {target} ({error}).") from error
+            raise Denied(
+                f"googletrans does not know these languages: {source} to {target} ({error}). "
+                "Its codes are such as 'pt', 'zh-cn' and 'qu'."
+            ) from error
         segments = result.extra_data["translation"]
         if not isinstance(segments, list):
             raise BadAnswer(f"{self._where()} gave an answer without sentences.")

@@ -76,6 +76,11 @@ def test_a_chunk_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "There is no chunk 3: job-1 has the chunks 0 to 2. Correct `chunks`." == str(error.value)
 
 
+def test_no_number_names_all_chunks(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    assert manifest.chunks() == manifest.chosen(None) == manifest.chosen([])
+
+
 def test_chunks_set_aside_are_pending_and_not_lost(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path)
     for chunk in manifest.chunks():
