@@ -12,6 +12,7 @@ Thresholds and their figures: docs/decisions.md, 2026-11-20.
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -59,7 +60,7 @@ _QUESTION = "?？؟"
 _NO_SEAM = ABBREVIATIONS | {"etc"}
 _SEAM = re.compile(r"\.(?<!\.\.)\s+([^\W\d_A-Z]|[.,;:])")
 _DIGIT = re.compile("[0-9]")
-_NUMBER = re.compile(r"\d(?:\d{0,2}([., \u00a0\u202f'’])\d{3}(?:\1\d{3})*(?!\d)|\d*(?:[.,]\d+)?)")
+_NUMBER = re.compile(r"\d(?:\d{0,2}([., \u00a0\u202f'’٬])\d{3}(?:\1\d{3})*(?!\d)|\d*(?:[.,٫]\d+)?)")
 _HALF_DAY = re.compile(r"\d\s?[ap]\.?\s?m\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 _ROMAN = re.compile(r"\b[IVX]+\b")
@@ -250,11 +251,13 @@ def _read_numbers(text: str) -> Counter[str]:
     numbers: Counter[str] = Counter()
     for found in _NUMBER.finditer(text):
         number = found.group()
+        if not number.isascii():  # digits of other scripts become ours
+            number = "".join("." if each == "٫" else str(unicodedata.decimal(each, each)) for each in number)
         if found[1]:
             number = number.replace(found[1], "")
         elif not number.isdigit():
             number = number.replace(",", ".").rstrip("0").rstrip(".")
-        # Digits of other scripts become ours; 15:00 is 15.
+        # 15:00 is 15.
         if number != "00":
             numbers[str(int(number)) if number.isdigit() and len(number) < 20 else number] += 1
     return numbers

@@ -74,6 +74,15 @@ def test_numbers_may_be_written_in_another_way(checks: Checks, source: str, targ
     assert [] == checks.findings(source, target)
 
 
+def test_numbers_may_be_written_in_arabic_digits() -> None:
+    found = Checks("en", "ar", None).findings(
+        "He bought 3,500 apples: 2.5 kg in 25 bags.", "اشترى ٣٬٥٠٠ تفاحة: ٢٫٥ كجم في ٢٥ كيسا."
+    )
+    assert [] == [finding for finding in found if finding.code == "numbers"]
+    found = Checks("en", "ar", None).findings("He bought 3,500 apples: 2.5 kg.", "اشترى ٣٬٥٠٠ تفاحة: ٢٫٧ كجم.")
+    assert ["2.7 new; 2.5 gone"] == [finding.detail for finding in found if finding.code == "numbers"]
+
+
 @pytest.mark.parametrize(
     ("source", "target", "detail"),
     [
