@@ -139,6 +139,12 @@ def test_without_any_image_rows_are_text_only(tmp_path: Path, tables: Path) -> N
     assert (5, []) == (len(_rows(prepared)), _refused(prepared))
 
 
+def test_a_mac_s_resource_forks_are_no_splits_and_no_images(tmp_path: Path, tables: Path) -> None:
+    forks = {"splits/._train_ids.txt": b"\0", "__MACOSX/img_resized/._101.jpg": b"\0", "._MMHS150K_GT.json": b"\0"}
+    prepared = prepare(as_zip(tmp_path / "MMHS150K.zip", {**files(images=False), **forks}), tables)
+    assert (5, 0) == (prepared.delivered, prepared.errors.total())
+
+
 def test_an_id_that_stands_there_twice_or_is_a_path_is_refused(tmp_path: Path, tables: Path) -> None:
     content = files(images=False)
     text = content["MMHS150K_GT.json"].decode()
