@@ -280,6 +280,11 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
     """Near-duplicates, label and licence where they were not named, and what the table's provenance says."""
     if not wanted.group_by:
         raise BadTable("group_by names no column. Give one, such as image.")
+    with table.open("rb") as content:
+        if content.read(4) != b"PAR1":
+            raise BadTable(
+                f"{table} is no Parquet file. Write it as one (pandas: read_csv(…).to_parquet(…)), and give that."
+            )
     with open_parquet(table) as file:
         names = file.schema_arrow.names
     needed = [*wanted.group_by, *([ID] if REPEATS in wanted.group_by else []), wanted.label, wanted.keep]
@@ -400,7 +405,7 @@ def _labels(column: pa.Array) -> list[tuple[str, ...]]:
 
 
 def _official(table: Path, value: Any) -> str | None:
-    if value is None:
+    if value is None or value == "":
         return None
     split = split_of(value) if isinstance(value, str) else None
     if split is None:

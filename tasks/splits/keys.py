@@ -114,7 +114,7 @@ def check_columns(path: Path, there: Sequence[str], columns: Sequence[str]) -> N
 
 
 def column_keys(column: pa.Array, where: str) -> list[str | None]:
-    """A column's values as text.
+    """A column's values as text; an empty text is none.
 
     Raises:
         BadTable: It holds lists, structures or fractions, which cannot tell groups apart.
@@ -125,7 +125,9 @@ def column_keys(column: pa.Array, where: str) -> list[str | None]:
         if where.endswith(f"{PHASH}'"):
             return [None if value is None else f"{value & (1 << 64) - 1:016x}" for value in column.to_pylist()]
         return [None if value is None else str(value) for value in column.to_pylist()]
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return [value or None for value in column.to_pylist()]
+    if pa.types.is_integer(kind):
         return [None if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return [None if value is None else value.hex() for value in column.to_pylist()]
@@ -183,7 +185,7 @@ def _items(path: Path) -> Iterator[Any]:
 
 def _plain(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
-        return value
+        return value or None
     if isinstance(value, int):
         return str(value)
     raise BadTable(f"{where} is {type(value).__name__}; groups are told apart by text or whole numbers.")

@@ -201,6 +201,24 @@ def test_rows_without_a_key_stand_for_themselves_and_their_copies(tmp_path: Path
     assert 102 == sum(split["groups"] for split in dataset.certificate["splits"].values())
 
 
+def test_an_empty_text_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = [{"image": f"{n}.jpg" if n % 2 else "", "author": "", "text": f"t{n}", "split": ""} for n in range(200)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    for group_by in (("image",), ("image", "author")):
+        dataset = build(path, tmp_path / "datasets", "t", Wanted(group_by))
+        assert (100, 0) == (dataset.certificate["rows_without_key"], dataset.certificate["official_rows"])
+        assert 200 == sum(split["groups"] for split in dataset.certificate["splits"].values())
+
+
+def test_a_column_that_holds_nothing_at_all_ties_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = [{"id": n, "image": f"{n // 2}.jpg", "near_duplicate_of": None} for n in range(200)]
+    pq.write_table(pa.Table.from_pylist(rows), path)  # of the type null: nothing says what it might hold
+    dataset = build(path, tmp_path / "datasets", "t", BY_IMAGE)
+    assert 100 == sum(split["groups"] for split in dataset.certificate["splits"].values())
+
+
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
@@ -242,6 +260,9 @@ def test_no_rows_a_torn_table_and_none_at_all_are_named(tmp_path: Path) -> None:
         build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(TornFile, match="is not a whole Parquet file"):
+        build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
+    path.write_text("image,text\n1.jpg,one\n")
+    with pytest.raises(BadTable, match=r"t\.parquet is no Parquet file\. Write it as one"):
         build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
 
 
