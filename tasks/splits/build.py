@@ -249,7 +249,7 @@ def check_version(folder: Path) -> dict[str, Any]:
 
 
 def changed_files(folder: Path, certificate: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as the certificate says, file by file."""
+    """What is not as the certificate says, file by file. Hidden files (git's, Finder's, the Hub's) are no part of it."""
     for name, told in certificate["files"].items():
         path = folder / name
         if not path.is_file():
@@ -258,7 +258,8 @@ def changed_files(folder: Path, certificate: Mapping[str, Any]) -> Iterator[str]
             yield f"{name} has another SHA-256"
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     for name in sorted(there - {CERTIFICATE, *certificate["files"]}):
-        yield f"{name} was added"
+        if "/." not in f"/{name}":
+            yield f"{name} was added"
 
 
 def leaks_of(folder: Path, group_by: Sequence[str], distance: int) -> list[Leak]:

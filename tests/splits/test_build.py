@@ -114,6 +114,13 @@ def test_a_version_that_was_changed_is_named_and_not_overwritten(table: Path, da
     assert "mine" == card.read_text()
 
 
+def test_hidden_files_are_no_part_of_a_version(dataset: Dataset) -> None:
+    for name in (".DS_Store", "data/._train.parquet", ".git/config", ".cache/huggingface/x.metadata"):
+        (dataset.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (dataset.folder / name).write_bytes(b"x")
+    assert dataset.certificate == check_version(dataset.folder)
+
+
 def test_a_certificate_that_is_missing_or_damaged_is_named(dataset: Dataset) -> None:
     path = dataset.folder / "certificate.json"
     path.write_text("{")
@@ -147,6 +154,14 @@ def test_the_card_s_front_matter_and_its_code_work(
         split: counts["rows"] for split, counts in dataset.certificate["splits"].items()
     }
     assert "'text': 'tweet " in capsys.readouterr().out
+
+
+def test_a_label_with_a_bar_or_a_line_break_leaves_the_card_s_table_whole(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = [{"image": f"{n}.jpg", "label": ("a|b", "c\nd")[n % 2]} for n in range(100)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    card = (build(path, tmp_path / "datasets", "t", BY_IMAGE).folder / "README.md").read_text("utf-8")
+    assert "| split | rows | groups | a¦b | c d | no label |\n| --- | --- | --- | --- | --- | --- |\n| train | " in card
 
 
 def test_without_a_provenance_the_licence_is_unknown(table: Path, tmp_path: Path) -> None:
