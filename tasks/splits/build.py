@@ -43,6 +43,7 @@ from tasks.splits.keys import (
     BadTable,
     Keys,
     check_columns,
+    check_distance,
     column_keys,
     follow_repeats,
     is_near,
@@ -139,10 +140,7 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
         VersionChanged: The version is there and was changed after it had been written.
     """
     shares = make_shares(wanted.validation, wanted.test)
-    if not 0 <= wanted.distance <= 16:
-        raise BadTable(
-            f"distance={wanted.distance} is no number of bits from 0 to 16; 64-bit hashes of one image differ by less."
-        )
+    check_distance(wanted.distance)
     wanted, provenance = _completed(table, wanted)
     digest = sha256(table)
     version = version_of(digest, _plain(wanted))
