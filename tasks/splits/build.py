@@ -22,7 +22,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ from tasks.splits.card import write_card
 from tasks.splits.chats import check_row, write_lines
 from tasks.splits.keys import (
     ID,
+    IMAGE,
     PHASH,
     REPEATS,
     BadTable,
@@ -60,6 +61,7 @@ VERSION = "build-splits/1"
 CERTIFICATE = "certificate.json"
 GROUP = "split_group"
 _OFFICIAL, _OFFICIAL_KEPT = "split", "official_split"  # the table's column, and its name in the dataset
+_HASH = "sha256"  # of an image's bytes
 _REASON = "reason"  # the column in which a table says why a row is not to be taken
 _BATCH = 5_000
 _TOLD = "every two files were read again and their values compared"
@@ -286,6 +288,8 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
             )
     with open_parquet(table) as file:
         names = file.schema_arrow.names
+    if IMAGE not in names and _HASH in names:  # in a table of read-memes an image's bytes name it
+        wanted = replace(wanted, group_by=tuple(_HASH if name == IMAGE else name for name in wanted.group_by))
     needed = [*wanted.group_by, *([ID] if REPEATS in wanted.group_by else []), wanted.label, wanted.keep]
     check_columns(table, names, [name for name in needed if name])
     if taken := {GROUP, _OFFICIAL_KEPT} & set(names):
@@ -299,8 +303,8 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
     except ValueError as error:
         raise TornFile(f"{path} is damaged ({error}). Run the flow that made {table.name} again.") from error
     licence = wanted.licence or str(provenance.get("licence", ""))
-    given = asdict(wanted) | {"group_by": (*wanted.group_by, *near, *repeats), "label": label, "licence": licence}
-    return Wanted(**given), provenance
+    group_by = (*wanted.group_by, *near, *repeats)
+    return replace(wanted, group_by=group_by, label=label, licence=licence), provenance
 
 
 def _plain(wanted: Wanted) -> dict[str, Any]:

@@ -192,6 +192,15 @@ def test_near_duplicates_stay_together_and_the_certificate_says_how_it_looked(tm
     assert dataset.certificate["splits"] == as_numbers.certificate["splits"]
 
 
+def test_memes_are_grouped_by_image_though_their_table_calls_it_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "memes.parquet"
+    rows = [{"path": f"{n}.jpg", "sha256": f"{n // 2:064x}", "label": "toxic"} for n in range(200)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    certificate = build(path, tmp_path / "datasets", "memes", BY_IMAGE).certificate
+    assert ["sha256"] == certificate["parameters"]["group_by"]
+    assert 100 == sum(split["groups"] for split in certificate["splits"].values())
+
+
 def test_official_splits_are_kept_or_cleaned(tmp_path: Path) -> None:
     rows = [{**_row(n), "split": ["train", "val", "test"][n // 10 % 3]} for n in range(90)]
     rows[20]["image"] = rows[0]["image"]  # a test image that is in train, twice
