@@ -31,7 +31,8 @@ def build_splits(
     Args:
         table: Any table: its name under tables/, such as "llava-es-reviewed", or a path.
         name: Of the dataset; the table's when empty.
-        group_by: Column whose equal values stay in one split, such as image or routine; or a list of columns.
+        group_by: Column whose equal values stay in one split, such as image (of read-memes' table: equal bytes) or
+            routine; or a list of columns.
         seed: Another seed is another split; a group's split depends on seed and group alone.
         validation: Share of the groups for validation; 0 to do without.
         test: Share of the groups for the test.

@@ -32,8 +32,9 @@ from tasks.memes.readers.protocol import Line, joined
 from tasks.memes.report import REJECTIONS as MEME_REJECTIONS
 from tasks.mmhs.source import decide
 from tasks.reviews.records import KINDS, VERDICTS, Part, Status, shown_digest
-from tasks.splits.audit import Leak, find_files, find_leaks, read_splits
+from tasks.splits.audit import Leak, find_files, find_leaks, read_splits, read_table_splits
 from tasks.splits.build import CERTIFICATE, changed_files, leaks_of, read_certificate, version_of
+from tasks.splits.keys import check_distance
 from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import sha256
 from tasks.storage.schemas import (
@@ -94,7 +95,9 @@ what PATH may be:
   data/jobs/…/chunks/chunk-00017.parquet
   data/datasets/mmhs/3f2a9c01d7b4    a version of a dataset: files, name, counts, and leaks between its splits
   data                               all of it
-  anything/with/train.csv            with --group-by: leaks between splits that others made (Parquet, CSV, JSON, JSON Lines)
+  anything/with/train.csv            with --group-by: leaks between splits that others made (Parquet, Arrow, CSV, TSV,
+                                     JSON, JSON Lines, packed or not; folders of images by image or phash)
+  anything.parquet                   with --group-by: leaks between the splits that its column `split` names
 
 examples:
   trasvase verify data/tables
@@ -649,12 +652,15 @@ def _dataset(folder: Path) -> Iterator[Check]:
     yield from _leaks(folder, lambda: leaks_of(folder, asked["group_by"], asked["distance"]))
 
 
-def _foreign(folder: Path, columns: Sequence[str], distance: int) -> Iterator[Check]:
+def _foreign(path: Path, columns: Sequence[str], distance: int) -> Iterator[Check]:
     """Splits that anyone made."""
-    if not folder.is_dir():
-        raise PermanentError(f"{folder} is no folder. Give the one that holds the files of train, val and test.")
-    splits = read_splits(find_files(folder), columns)
-    yield from _leaks(folder, lambda: find_leaks(splits, distance))
+    if not path.exists():
+        raise PermanentError(f"{path} does not exist. Give the folder that holds the files of train, val and test.")
+    check_distance(distance)
+    splits = read_splits(find_files(path), columns) if path.is_dir() else read_table_splits(path, columns)
+    told = ", ".join(f"{split} {len(keys):,}" for split, keys in splits.items())
+    yield Check(path, f"rows were read: {told}", sum(map(len, splits.values())))
+    yield from _leaks(path, lambda: find_leaks(splits, distance))
 
 
 def _leaks(folder: Path, look: Callable[[], Sequence[Leak]]) -> Iterator[Check]:

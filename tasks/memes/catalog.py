@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256
 from tasks.storage.tables import open_parquet
 
 MAX_BYTES = 100_000_000
-IMAGE_COLUMNS = ("image", "image_path", "path", "file")
+# Ours, the predecessors', Hugging Face's image folders' and Hateful Memes'.
+IMAGE_COLUMNS = ("image", "image_path", "path", "file", "filename", "file_name", "img")
 LABEL_COLUMN = "label"
 
 # Why a file is refused before it is opened, for every code that a table may hold.
@@ -109,7 +112,7 @@ def read_catalog(source: Path, labels: Mapping[str, str], images: Path | None = 
         BadSource: There is no such source, it cannot be read to its end, or it names nothing.
     """
     folder = folder_of(source, images)
-    named = _walk(folder) if source.is_dir() else _once(_table(source))
+    named = _walk(folder) if source.is_dir() else _once(_table(source, folder))
     known = {_plain(name): label for name, label in labels.items()}
     row = -1
     for row, item in enumerate(named):
@@ -125,12 +128,12 @@ def _check(row: int, item: Named, folder: Path, labels: Mapping[str, str]) -> Me
     if item.problem:
         return bad(*item.problem)
     assert item.path is not None
-    label, file = item.label, folder / item.path
+    label, file = None if item.label is None else _plain(item.label), folder / item.path
     if labels and label not in labels.values():
-        if label is None or _plain(label) not in labels:
+        if label is None or label not in labels:
             what = "it has no label" if label is None else f"{label!r} is no label"
             return bad("unknown-label", f"{what} that `labels` knows ({', '.join(labels)}). Add it there.")
-        label = labels[_plain(label)]
+        label = labels[label]
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -176,7 +179,7 @@ def _once(items: Iterable[Named]) -> Iterator[Named]:
             yield item
 
 
-def _table(source: Path) -> Iterator[Named]:
+def _table(source: Path, folder: Path) -> Iterator[Named]:
     with source.open("rb") as file:
         head = file.read(4096)
     if head.startswith(b"PAR1"):
@@ -192,21 +195,25 @@ def _table(source: Path) -> Iterator[Named]:
                 continue
             if number == 0:
                 _column(source, row)
-            yield _named(row)
+            yield _named(row, folder)
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadSource(
             f"{source} cannot be read to its end: {error}. Give CSV, JSON Lines or Parquet, as UTF-8."
         ) from error
 
 
-def _named(row: Mapping[str, Any]) -> Named:
+def _named(row: Mapping[str, Any], folder: Path) -> Named:
     path = next((row[name] for name in IMAGE_COLUMNS if name in row), None)
     label = row.get(LABEL_COLUMN)
     if not isinstance(path, str) or not path or "\0" in path:
-        return Named(None, problem=("bad-row", f"its image is {path!r}, not a path."))
+        return Named(None, problem=("bad-row", f"its image is {repr(path)[:100]}, not a path."))
     parts = PurePosixPath(path.replace("\\", "/"))
+    if parts.is_relative_to(folder):
+        parts = parts.relative_to(folder)
     if parts.is_absolute() or ".." in parts.parts:
         return Named(path, problem=("outside", "leads out of the folder of images. Give a path below it."))
+    if isinstance(label, int) and not isinstance(label, bool):  # in a CSV the same is text
+        label = str(label)
     if label is not None and not isinstance(label, str):
         return Named(path, problem=("bad-row", f"its label is {label!r}, not text."))
     return Named(str(parts), label or None)
@@ -235,10 +242,23 @@ def _lines(source: Path) -> Iterator[Any]:
 
 def _parquet(source: Path) -> Iterator[Any]:
     with open_parquet(source) as file:
-        names = [name for name in (*IMAGE_COLUMNS, LABEL_COLUMN) if name in file.schema_arrow.names]
-        _column(source, dict.fromkeys(file.schema_arrow.names))
-        for batch in file.iter_batches(columns=names):
+        schema = file.schema_arrow
+        _column(source, dict.fromkeys(schema.names))
+        there = [name for name in IMAGE_COLUMNS if name in schema.names]
+        paths = [name for name in there if _is_text(schema.field(name).type)]
+        if not paths:
+            raise BadSource(
+                f"{source}: the column {there[0]!r} is {schema.field(there[0]).type}, not paths. Put the images into a "
+                "folder, and their paths into a column."
+            )
+        labels = [LABEL_COLUMN] if LABEL_COLUMN in schema.names else []
+        for batch in file.iter_batches(columns=[paths[0], *labels]):
             yield from batch.to_pylist()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any((pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_null(kind)))
 
 
 def _plain(name: str) -> str:

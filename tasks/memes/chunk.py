@@ -89,6 +89,7 @@ def _read_some(rows: Sequence[Mapping[str, Any]], folder: Path, reader: Reader) 
             if isinstance(lines, Unread):
                 done |= {"error": "unread", "message": f"Row {done['row']}, {done['path']}: {lines}"}
             else:
+                lines = [line.inside(done["width"], done["height"]) for line in lines]
                 done |= {
                     "text": joined(lines),
                     "lines": [line._asdict() for line in lines],

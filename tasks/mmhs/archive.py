@@ -71,9 +71,13 @@ class Archive:
         return self._root + name in self._members
 
     def names(self, under: str = "") -> Iterator[str]:
-        """Every file below a folder, in order of names."""
+        """Every file below a folder, in order of names; without hidden ones, and what macOS puts beside each file."""
         start = self._root + under
-        return (name[len(self._root) :] for name in sorted(self._members) if name.startswith(start))
+        return (
+            name[len(self._root) :]
+            for name in sorted(self._members)
+            if name.startswith(start) and not name.startswith("__MACOSX/") and "/." not in f"/{name}"
+        )
 
     def open(self, name: str) -> IO[bytes]:
         """Open a member for reading.

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.mmhs.archive import Archive
-from tasks.mmhs.source import GROUND_TRUTH, Layout, Refused, Tweet, Votes, find_layout
+from tasks.mmhs.source import GROUND_TRUTH, BadSource, Layout, Refused, Tweet, Votes, find_layout
 from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import MMHS, MMHS_REJECTED
 from tasks.storage.tables import table_writer
@@ -56,7 +56,8 @@ def prepare(source: Path, folder: Path, name: str = "mmhs", votes: Votes = "unio
 
     Raises:
         BadArchive: The zip is damaged or tries something.
-        BadSource: It holds no data set that we know, or a file that cannot be read to its end.
+        BadSource: It holds no data set that we know, a file that cannot be read to its end, or no row that can be used;
+            the old tables are untouched.
         DiskFull: No room; the old tables are untouched.
     """
     table, rejected, provenance = (
@@ -70,12 +71,18 @@ def prepare(source: Path, folder: Path, name: str = "mmhs", votes: Votes = "unio
         with ExitStack() as stack:
             good = stack.enter_context(table_writer(table, MMHS, origin))
             bad = stack.enter_context(table_writer(rejected, MMHS_REJECTED, origin))
+            first: Refused | None = None
             for tweets, refused in _batches(layout.read(archive, layout, votes)):
                 _count(prepared, tweets, refused)
+                first = first or next(iter(refused), None)
                 if tweets:
                     good.write_table(pa.Table.from_pylist([asdict(each) for each in tweets], MMHS.columns))
                 if refused:
                     bad.write_table(pa.Table.from_pylist([asdict(each) for each in refused], MMHS_REJECTED.columns))
+            if first and not prepared.delivered:
+                raise BadSource(
+                    f"{source}: none of the {prepared.rows:,} rows can be used. The first one: {first.message}"
+                )
     text = json.dumps(_provenance(prepared, source, layout, votes, read), indent=2, ensure_ascii=False)
     write_bytes(provenance, text.encode())
     return prepared

@@ -114,22 +114,33 @@ def find_layout(archive: Archive) -> Layout:
     Raises:
         BadSource: None of them.
     """
-    for name in archive.names():
-        folder, _, file = name.rpartition("/")
-        if file == GROUND_TRUTH:
-            archive.enter(folder)
-            splits = [name for name in archive.names("splits/") if name.endswith(".txt")]
-            return Layout("MMHS150K", _MMHS_URL, _MMHS_LICENCE, [GROUND_TRUTH, *splits], CLASSES, _read_mmhs)
+    if _enter(archive, [name for name in archive.names() if name.rpartition("/")[2] == GROUND_TRUTH]):
+        splits = [name for name in archive.names("splits/") if name.endswith(".txt")]
+        return Layout("MMHS150K", _MMHS_URL, _MMHS_LICENCE, [GROUND_TRUTH, *splits], CLASSES, _read_mmhs)
     for ending, found in ((".jsonl", _hateful), (".csv", _tables)):
         files = [name for name in archive.names() if name.endswith(ending) and split_of(name.rpartition("/")[2])]
-        if files:
-            folder = files[0].rpartition("/")[0]
-            archive.enter(folder)
-            return found([name.rpartition("/")[2] for name in files if name.rpartition("/")[0] == folder])
+        if names := _enter(archive, files):
+            return found(names)
     raise BadSource(
         f"{archive.path} holds no {GROUND_TRUTH}, no train, val or test .csv and no train, dev or test .jsonl. "
         "Give the zip or the folder of MMHS150K or Hateful Memes as downloaded, or the folder of the CSV files."
     )
+
+
+def _enter(archive: Archive, files: Sequence[str]) -> list[str]:
+    """Names in the folder that all of these files lie in, which is entered.
+
+    Raises:
+        BadSource: They lie in several folders.
+    """
+    parts = [name.rpartition("/") for name in files]
+    folders = sorted({folder for folder, _, _ in parts})
+    if len(folders) > 1:
+        lie = ", ".join(folder or "the top" for folder in folders)
+        raise BadSource(f"{archive.path} holds {parts[0][2]} and its like in several folders: {lie}. Give one of them.")
+    if folders:
+        archive.enter(folders[0])
+    return [name for _, _, name in parts]
 
 
 def _hateful(files: Sequence[str]) -> Layout:

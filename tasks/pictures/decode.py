@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from tasks.pictures.formats import FORMATS, UNREADABLE, on_white
+from tasks.pictures.formats import FORMATS, UNREADABLE, on_white, upright
 from tasks.storage.errors import PermanentError
 
 MAX_PIXELS = 50_000_000
@@ -89,10 +89,10 @@ def open_picture(content: bytes) -> Picture:
         changes = _check(image, content)
         try:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.size != image.size or image.getexif().get(0x0112, 1) != 1:
+            turned = upright(image)
+            if turned is not image:
                 changes.append("rotated")
-            return Picture(_rgb(upright, changes), _format(image), tuple(sorted(changes)))
+            return Picture(_rgb(turned, changes), _format(image), tuple(sorted(changes)))
         except Image.DecompressionBombError:
             raise _too_many() from None
         except UNREADABLE as error:

@@ -30,6 +30,26 @@ UNREADABLE = (
     Image.DecompressionBombError,
 )
 
+_ORIENTATION = 0x0112  # in the EXIF notes; 1 is upright, and cameras that do not know write 0
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image as its camera was held; itself when nothing has to be turned.
+
+    Pillow's own way writes the EXIF notes anew, and fails on those that it can read but not write.
+    """
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
+
 
 def on_white(image: Image.Image) -> Image.Image:
     """An image without transparency: what shone through is white."""

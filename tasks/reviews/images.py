@@ -16,9 +16,9 @@ import io
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from tasks.pictures.formats import FORMATS, UNREADABLE, on_white
+from tasks.pictures.formats import FORMATS, UNREADABLE, on_white, upright
 from tasks.storage.errors import PermanentError
 
 SIDE = 512  # pixels of a thumbnail's longer side; as a JPEG at most some 400 KB, Argilla takes 5,000,000 characters
@@ -82,11 +82,11 @@ def _thumbnail(path: Path) -> str:
         if pixels > limit:  # Pillow itself only warns up to twice as many
             raise ValueError(f"has {pixels} pixels, {limit} is the limit")
         image.thumbnail((SIDE, SIDE))
-        upright = ImageOps.exif_transpose(image)
-    if upright.has_transparency_data:
-        upright = on_white(upright)
-    file = io.BytesIO()
-    upright.convert("RGB").save(file, "JPEG", quality=_QUALITY)
+        small = upright(image)
+        if small.has_transparency_data:
+            small = on_white(small)
+        file = io.BytesIO()
+        small.convert("RGB").save(file, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.splits.keys import ENDINGS, BadTable, Keys, hashes_of, is_near, read_keys
+from tasks.splits.keys import ENDINGS, PICTURES, BadTable, Keys, hashes_of, is_near, kind_of, read_keys
 from tasks.splits.near import near_pairs
-from tasks.storage.split_names import SPLITS, split_of
+from tasks.storage.split_names import SPLITS, split_in, split_of
 
 _NAMED = 5
+_SPLIT = "split"  # the column in which one table names its splits
+_FORMATS = {".tsv": ".csv", ".json": ".jsonl"} | dict.fromkeys(PICTURES, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +91,41 @@ def _near(mine: Sequence[str], seen: Sequence[str], column: str, distance: int) 
 
 
 def find_files(folder: Path) -> dict[str, list[Path]]:
-    """The files of each split: ``train.csv``, ``data/test-00000-of-00002.parquet``, ``val/part-1.jsonl``.
+    """The files of each split, as `datasets` finds them: a word of the file's name, or of a folder's that it lies in.
+
+    ``train.csv``, ``data/test-00000-of-00002.parquet``, ``mmhs_val.jsonl.gz``, ``default/test/0000.parquet``. Where a split
+    is there in several formats, the first of ``ENDINGS`` counts: what lies beside tables are notes, or the same again.
+    Images (``train/toxic/1.jpg``) count where a split has no table.
 
     Raises:
         BadTable: There are no two splits.
     """
-    found: dict[str, list[Path]] = {}
-    for path in sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern)):
-        split = split_of(path.name) or (split_of(path.parent.name) if path.parent != folder else None)
-        if split and path.suffix in ENDINGS and path.is_file():
-            found.setdefault(split, []).append(path)
+    found: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(folder.rglob("*")):
+        parts, kind = path.relative_to(folder).parts, kind_of(path)
+        if kind not in (*ENDINGS, *PICTURES) or any(part.startswith(".") for part in parts) or not path.is_file():
+            continue
+        # An image may be named as it likes.
+        names = parts[:-1] if kind in PICTURES else reversed(parts)
+        if split := next(filter(None, map(split_in, names)), None):
+            found.setdefault(split, {}).setdefault(_FORMATS.get(kind, kind), []).append(path)
     if len(found) < 2:
         raise BadTable(
-            f"{folder} holds no two splits: files or folders whose names begin with train, val (or validation, dev) and "
-            f"test, as {', '.join(ENDINGS)}."
+            f"{folder} holds no two splits: files or folders with train, val (or validation, dev) and test in their names, "
+            f"as {', '.join(ENDINGS)} or images."
         )
-    return found
+    return {
+        split: next(found[split][kind] for kind in (*ENDINGS, "") if kind in found[split])
+        for split in SPLITS
+        if split in found
+    }
 
 
 def read_splits(files: Mapping[str, Sequence[Path]], columns: Sequence[str]) -> dict[str, Keys]:
     """The keys of each split.
 
     Raises:
-        BadTable: A column is missing, or a file cannot be read.
+        BadTable: A column is missing, a file cannot be read, or a split holds no row.
     """
     splits = {}
     for split, paths in files.items():
@@ -119,5 +133,33 @@ def read_splits(files: Mapping[str, Sequence[Path]], columns: Sequence[str]) -> 
         for path in paths:
             for all_values, values in zip(keys.values, read_keys(path, columns).values, strict=True):
                 all_values.extend(values)
+        if not len(keys):
+            raise BadTable(f"The split {split!r} holds no row: {', '.join(map(str, paths[:_NAMED]))}.")
         splits[split] = keys
     return splits
+
+
+def read_table_splits(table: Path, columns: Sequence[str]) -> dict[str, Keys]:
+    """The keys of each split of one table that names them in a column ``split``; rows of none are left out.
+
+    Raises:
+        BadTable: A column is missing, the file cannot be read, or there are no two splits.
+    """
+    keys = read_keys(table, columns)
+    try:
+        (names,) = read_keys(table, [_SPLIT]).values
+    except BadTable as error:
+        raise BadTable(
+            f"{table} is one file, and names no splits in a column {_SPLIT!r}. Give the folder that holds the files of "
+            "train, val and test, or a table with such a column."
+        ) from error
+    named = {name: split_of(name) for name in set(names) if name is not None}
+    if unknown := sorted(name for name, split in named.items() if split is None):
+        raise BadTable(f"{table}: the column {_SPLIT!r} holds {unknown[0]!r}, which is none of {', '.join(SPLITS)}.")
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        if name is not None:
+            rows.setdefault(str(named[name]), []).append(row)
+    if len(rows) < 2:
+        raise BadTable(f"{table}: the column {_SPLIT!r} names no two splits.")
+    return {split: keys.only(rows[split]) for split in SPLITS if split in rows}

@@ -22,7 +22,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,11 +38,13 @@ from tasks.splits.card import write_card
 from tasks.splits.chats import check_row, write_lines
 from tasks.splits.keys import (
     ID,
+    IMAGE,
     PHASH,
     REPEATS,
     BadTable,
     Keys,
     check_columns,
+    check_distance,
     column_keys,
     follow_repeats,
     is_near,
@@ -59,6 +61,7 @@ VERSION = "build-splits/1"
 CERTIFICATE = "certificate.json"
 GROUP = "split_group"
 _OFFICIAL, _OFFICIAL_KEPT = "split", "official_split"  # the table's column, and its name in the dataset
+_HASH = "sha256"  # of an image's bytes
 _REASON = "reason"  # the column in which a table says why a row is not to be taken
 _BATCH = 5_000
 _TOLD = "every two files were read again and their values compared"
@@ -139,10 +142,7 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
         VersionChanged: The version is there and was changed after it had been written.
     """
     shares = make_shares(wanted.validation, wanted.test)
-    if not 0 <= wanted.distance <= 16:
-        raise BadTable(
-            f"distance={wanted.distance} is no number of bits from 0 to 16; 64-bit hashes of one image differ by less."
-        )
+    check_distance(wanted.distance)
     wanted, provenance = _completed(table, wanted)
     digest = sha256(table)
     version = version_of(digest, _plain(wanted))
@@ -249,7 +249,7 @@ def check_version(folder: Path) -> dict[str, Any]:
 
 
 def changed_files(folder: Path, certificate: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as the certificate says, file by file."""
+    """What is not as the certificate says, file by file. Hidden files (git's, Finder's, the Hub's) are no part of it."""
     for name, told in certificate["files"].items():
         path = folder / name
         if not path.is_file():
@@ -258,7 +258,8 @@ def changed_files(folder: Path, certificate: Mapping[str, Any]) -> Iterator[str]
             yield f"{name} has another SHA-256"
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     for name in sorted(there - {CERTIFICATE, *certificate["files"]}):
-        yield f"{name} was added"
+        if "/." not in f"/{name}":
+            yield f"{name} was added"
 
 
 def leaks_of(folder: Path, group_by: Sequence[str], distance: int) -> list[Leak]:
@@ -280,8 +281,15 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
     """Near-duplicates, label and licence where they were not named, and what the table's provenance says."""
     if not wanted.group_by:
         raise BadTable("group_by names no column. Give one, such as image.")
+    with table.open("rb") as content:
+        if content.read(4) != b"PAR1":
+            raise BadTable(
+                f"{table} is no Parquet file. Write it as one (pandas: read_csv(…).to_parquet(…)), and give that."
+            )
     with open_parquet(table) as file:
         names = file.schema_arrow.names
+    if IMAGE not in names and _HASH in names:  # in a table of read-memes an image's bytes name it
+        wanted = replace(wanted, group_by=tuple(_HASH if name == IMAGE else name for name in wanted.group_by))
     needed = [*wanted.group_by, *([ID] if REPEATS in wanted.group_by else []), wanted.label, wanted.keep]
     check_columns(table, names, [name for name in needed if name])
     if taken := {GROUP, _OFFICIAL_KEPT} & set(names):
@@ -295,8 +303,8 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
     except ValueError as error:
         raise TornFile(f"{path} is damaged ({error}). Run the flow that made {table.name} again.") from error
     licence = wanted.licence or str(provenance.get("licence", ""))
-    given = asdict(wanted) | {"group_by": (*wanted.group_by, *near, *repeats), "label": label, "licence": licence}
-    return Wanted(**given), provenance
+    group_by = (*wanted.group_by, *near, *repeats)
+    return replace(wanted, group_by=group_by, label=label, licence=licence), provenance
 
 
 def _plain(wanted: Wanted) -> dict[str, Any]:
@@ -400,7 +408,7 @@ def _labels(column: pa.Array) -> list[tuple[str, ...]]:
 
 
 def _official(table: Path, value: Any) -> str | None:
-    if value is None:
+    if value is None or value == "":
         return None
     split = split_of(value) if isinstance(value, str) else None
     if split is None:

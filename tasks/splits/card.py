@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from tasks.pages.words import markdown_table
 from tasks.splits.keys import PHASH, REPEATS
 from tasks.storage.files import write_bytes
 
@@ -83,12 +84,12 @@ def _body(certificate: Mapping[str, Any], licence: str) -> Iterator[str]:
     yield ""
     labels = sorted({label for split in splits.values() for label in split["labels"]})
     names = ["split", "rows", "groups", *labels, *(["no label"] if labels else [])]
-    yield f"| {' | '.join(names)} |"
-    yield f"|---|{'---:|' * (len(names) - 1)}"
+    rows = []
     for name, split in splits.items():
         cells = [split["rows"], split["groups"], *(split["labels"].get(label, 0) for label in labels)]
         cells += [split["without_label"]] if labels else []
-        yield f"| {name} | {' | '.join(f'{cell:,}' for cell in cells)} |"
+        rows.append([name, *(f"{cell:,}" for cell in cells)])
+    yield markdown_table(names, rows)
     yield ""
     yield f"Rows that share {columns} stand in one split (`split_group`){_near(certificate)}. {_how(certificate)}"
     if certificate["rows_without_key"]:

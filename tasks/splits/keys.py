@@ -2,14 +2,17 @@
 
 An image's name, a COCO id, a routine; or a perceptual hash of 64 bits (``phash``, as 16 hex digits or a number), whose
 neighbours count as the same image; or ``near_duplicate_of``, the ``id`` of the row that a row
-repeats. Any Parquet file, CSV, JSON array or JSON Lines is read, only these columns.
+repeats. Of images that a table holds itself, their bytes count. Any Parquet or Arrow file, CSV, TSV, JSON array or JSON
+Lines is read, packed or not, only these columns; and an image file as a row with ``image`` (its bytes) and ``phash``.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +22,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tasks.pictures.decode import BadImage, open_picture, perceptual_hash
 from tasks.splits.near import Hashes
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import PermanentError, TornFile
+from tasks.storage.files import sha256
 from tasks.storage.tables import open_parquet
 
 PHASH = "phash"
 REPEATS, ID = "near_duplicate_of", "id"
-ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
-_BATCH = 10_000
+IMAGE = "image"
+ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json")
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+_PACKED = re.compile(r"\.(bz2|gz|zst)$")
+_BATCH = 1_000  # rows in memory, with the images that they may hold
 
 
 class BadTable(PermanentError):
@@ -61,6 +69,18 @@ def is_near(column: str, distance: int) -> bool:
     return distance > 0 and column.endswith(PHASH)
 
 
+def check_distance(distance: int) -> None:
+    """Refuse what is no distance between hashes of one image.
+
+    Raises:
+        BadTable: It is below 0 or above 16.
+    """
+    if not 0 <= distance <= 16:
+        raise BadTable(
+            f"distance={distance} is no number of bits from 0 to 16; 64-bit hashes of one image differ by less."
+        )
+
+
 def hashes_of(values: Sequence[str], column: str) -> Hashes:
     """Perceptual hashes as numbers.
 
@@ -83,13 +103,13 @@ def read_keys(path: Path, columns: Sequence[str]) -> Keys:
         BadTable: A column is missing or nested, or the file cannot be read.
         TornFile: A Parquet file is damaged.
     """
-    keys = Keys(columns)
-    if path.suffix == ".parquet":
-        with open_parquet(path) as file:
-            check_columns(path, file.schema_arrow.names, columns)
-            for batch in file.iter_batches(_BATCH, columns=list(columns)):
-                for values, column in zip(keys.values, columns, strict=True):
-                    values.extend(column_keys(batch.column(column), f"{path}, column {column!r}"))
+    keys, kind = Keys(columns), kind_of(path)
+    if kind in PICTURES:
+        return Keys(columns, [[_of_picture(path, column)] for column in columns])
+    if kind in (".parquet", ".arrow"):
+        for batch in _batches(path, columns):
+            for values, column in zip(keys.values, columns, strict=True):
+                values.extend(column_keys(batch.column(column), f"{path}, column {column!r}"))
         return keys
     for number, item in enumerate(_items(path)):
         if not isinstance(item, dict):
@@ -98,6 +118,11 @@ def read_keys(path: Path, columns: Sequence[str]) -> Keys:
         for values, column in zip(keys.values, columns, strict=True):
             values.append(_plain(item[column], f"{path}, row {number}, column {column!r}"))
     return keys
+
+
+def kind_of(path: Path) -> str:
+    """A file's ending in lower case, without that of a packer: ``.jsonl`` of ``TRAIN.JSONL.gz``."""
+    return Path(_PACKED.sub("", path.name.lower())).suffix
 
 
 def check_columns(path: Path, there: Sequence[str], columns: Sequence[str]) -> None:
@@ -114,7 +139,7 @@ def check_columns(path: Path, there: Sequence[str], columns: Sequence[str]) -> N
 
 
 def column_keys(column: pa.Array, where: str) -> list[str | None]:
-    """A column's values as text.
+    """A column's values as text; an empty text is none.
 
     Raises:
         BadTable: It holds lists, structures or fractions, which cannot tell groups apart.
@@ -125,10 +150,14 @@ def column_keys(column: pa.Array, where: str) -> list[str | None]:
         if where.endswith(f"{PHASH}'"):
             return [None if value is None else f"{value & (1 << 64) - 1:016x}" for value in column.to_pylist()]
         return [None if value is None else str(value) for value in column.to_pylist()]
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return [value or None for value in column.to_pylist()]
+    if pa.types.is_integer(kind):
         return [None if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return [None if value is None else value.hex() for value in column.to_pylist()]
+    if pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}:  # Hugging Face's images
+        return [None if value is None else _of_image(value["bytes"], value["path"]) for value in column.to_pylist()]
     raise BadTable(f"{where} is {column.type}; groups are told apart by text or whole numbers.")
 
 
@@ -163,27 +192,69 @@ def row_digest(row: dict[str, Any]) -> str:
     return f"row:{hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode()).hexdigest()}"
 
 
-def _items(path: Path) -> Iterator[Any]:
+def _of_image(content: bytes | None, path: str | None) -> str | None:
+    return hashlib.sha256(content).hexdigest() if content else path or None
+
+
+def _of_picture(path: Path, column: str) -> str | None:
+    """What an image file itself is the row of."""
+    if column == IMAGE:
+        return sha256(path)
+    if not column.endswith(PHASH):
+        raise BadTable(
+            f"{path} is an image, not a table. Give image (equal bytes) or phash (equal looks) for --group-by."
+        )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            if path.suffix == ".csv":
-                csv.field_size_limit(1 << 27)
-                yield from (
-                    {key: value or None for key, value in row.items()} for row in csv.DictReader(text, strict=True)
-                )
-            elif path.suffix == ".jsonl" or text.read(100).lstrip()[:1] != "[":
-                text.seek(0)
-                yield from (json.loads(line.removeprefix("\ufeff")) for line in text if line.strip())
-            else:
-                text.seek(0)
+        return perceptual_hash(open_picture(path.read_bytes()).image)
+    except BadImage as error:
+        raise BadTable(f"{path} {error} Or compare the bytes: --group-by image.") from error
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    if kind_of(path) == ".parquet":
+        with open_parquet(path) as file:
+            check_columns(path, file.schema_arrow.names, columns)
+            yield from file.iter_batches(_BATCH, columns=list(columns))
+        return
+    try:
+        with pa.memory_map(str(path)) as content:
+            is_file = content.read(6) == b"ARROW1"  # else a stream, as `save_to_disk` writes it
+            content.seek(0)
+            table = (pa.ipc.open_file(content) if is_file else pa.ipc.open_stream(content)).read_all()
+            check_columns(path, table.column_names, columns)
+            yield from table.select(list(columns)).to_batches(_BATCH)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TornFile(f"{path} is no whole Arrow file ({error}).") from error
+
+
+def _items(path: Path) -> Iterator[Any]:
+    kind = kind_of(path)
+    try:
+        if kind in (".csv", ".tsv"):
+            csv.field_size_limit(1 << 27)
+            with _text(path) as text:
+                rows = csv.DictReader(text, delimiter="\t" if kind == ".tsv" else ",", strict=True)
+                yield from ({key: value or None for key, value in row.items()} for row in rows)
+            return
+        with _text(path) as text:
+            is_array = kind == ".json" and text.read(100).lstrip()[:1] == "["
+        with _text(path) as text:
+            if is_array:
                 yield from json.load(text)
-    except (ValueError, RecursionError, csv.Error, AttributeError) as error:
-        raise BadTable(f"{path} cannot be read to its end as {path.suffix[1:].upper()} ({error}).") from error
+            else:
+                yield from (json.loads(line.removeprefix("\ufeff")) for line in text if line.strip())
+    except (OSError, ValueError, RecursionError, csv.Error, AttributeError) as error:
+        raise BadTable(f"{path} cannot be read to its end as {kind[1:].upper()} ({error}).") from error
+
+
+def _text(path: Path) -> io.TextIOWrapper:
+    """A text file, unpacked on the way where its ending says so."""
+    return io.TextIOWrapper(pa.input_stream(str(path)), encoding="utf-8-sig", newline="")
 
 
 def _plain(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
-        return value
+        return value or None
     if isinstance(value, int):
         return str(value)
     raise BadTable(f"{where} is {type(value).__name__}; groups are told apart by text or whole numbers.")

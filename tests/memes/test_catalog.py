@@ -49,6 +49,7 @@ def test_without_a_table_of_labels_they_are_the_folders_names(tmp_path: Path) ->
 def test_a_mac_s_way_to_write_a_folder_is_the_same_folder(tmp_path: Path) -> None:
     folder = unicodedata.normalize("NFD", "Нейтрально")
     assert [(f"{folder}/a.png", "non_toxic")] == _labels(_put(tmp_path, f"{folder}/a.png"), LABELS)
+    assert [(f"{folder}/a.png", "Нейтрально")] == _labels(tmp_path, {})
 
 
 def test_an_unknown_folder_is_rejected_by_name(tmp_path: Path) -> None:
@@ -84,6 +85,43 @@ def test_a_table_s_images_may_lie_elsewhere(tmp_path: Path) -> None:
     assert [("a.png", None)] == _labels(_csv(tmp_path, "file\na.png\n"), {}, tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("column", ["filename", "file_name", "img"])
+def test_tables_that_others_made_name_images_in_their_own_way(tmp_path: Path, column: str) -> None:
+    _put(tmp_path, "a.png")
+    assert [("a.png", "toxic")] == _labels(_csv(tmp_path, f"{column},label\na.png,toxic\n"), {})
+
+
+def test_absolute_paths_below_the_folder_are_paths_below_it(tmp_path: Path) -> None:
+    _put(tmp_path, "x/a.png")
+    assert [("x/a.png", None)] == _labels(_csv(tmp_path, f"image\n{tmp_path}/x/a.png\n"), {})
+    assert ["duplicate-row"] == [code for code, _ in _bad(_csv(tmp_path, f"image\nx/a.png\n{tmp_path}/x/a.png\n"))]
+    (refused,) = _bad(_csv(tmp_path, f"image\nx/a.png\n{tmp_path}/../a.png\n"))
+    assert "outside" == refused[0]
+
+
+def test_a_label_that_is_a_number_is_the_same_in_every_kind_of_table(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png", "b.png")
+    rows = [{"image": "a.png", "label": 1}, {"image": "b.png", "label": 0}]
+    lines, table = tmp_path / "memes.jsonl", tmp_path / "memes.parquet"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    for source in (lines, table, _csv(tmp_path, "image,label\na.png,1\nb.png,0\n")):
+        assert [("a.png", "toxic"), ("b.png", "non_toxic")] == _labels(source, {"1": "toxic", "0": "non_toxic"})
+
+
+def test_a_table_that_holds_the_images_themselves_is_named_without_their_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "memes.parquet"
+    image = {"bytes": b"\xff\xd8" * 1000, "path": "a.png"}
+    pq.write_table(pa.Table.from_pylist([{"image": image, "label": "toxic"}]), path)
+    with pytest.raises(BadSource, match="is struct<bytes: binary, path: string>, not paths"):
+        list(read_catalog(path, {}))
+    _put(tmp_path, "a.png")
+    pq.write_table(pa.Table.from_pylist([{"image": image, "file_name": "a.png", "label": "toxic"}]), path)
+    assert [("a.png", "toxic")] == _labels(path, {})
+    (tmp_path / "memes.jsonl").write_text(json.dumps({"image": {"bytes": "A" * 1000}}) + "\n")
+    assert 150 > len(_bad(tmp_path / "memes.jsonl")[0][1])
+
+
 def test_bad_rows_of_a_table_are_named(tmp_path: Path) -> None:
     _put(tmp_path, "a.png")
     assert [
@@ -99,12 +137,12 @@ def test_bad_rows_of_a_table_are_named(tmp_path: Path) -> None:
 def test_a_label_that_is_nan_or_no_text_is_refused(tmp_path: Path) -> None:
     _put(tmp_path, "a.png")
     path = tmp_path / "memes.jsonl"
-    path.write_text('{"image": "a.png", "label": NaN}\n[1]\n{"image": 7}\n{"image": "a.png", "label": 1}\nno\n')
+    path.write_text('{"image": "a.png", "label": NaN}\n[1]\n{"image": 7}\n{"image": "a.png", "label": true}\nno\n')
     assert [
         ("bad-row", "Row 0, a.png: its label is nan, not text."),
         ("bad-row", "Row 1: is no object with a field `image`."),
         ("bad-row", "Row 2: its image is 7, not a path."),
-        ("bad-row", "Row 3, a.png: its label is 1, not text."),
+        ("bad-row", "Row 3, a.png: its label is True, not text."),
         ("bad-row", "Row 4: is no object with a field `image`."),
     ] == _bad(path)
 
@@ -132,7 +170,7 @@ def test_a_source_that_is_none_is_an_error(tmp_path: Path) -> None:
     assert f"{tmp_path} has no files. Give a folder with images in it." == said(tmp_path)
     assert "`images` is for a table" in said(tmp_path, tmp_path)
     table = _csv(tmp_path, "picture,label\na.png,x\n")
-    columns = "'image' or 'image_path' or 'path' or 'file'"
+    columns = "'image' or 'image_path' or 'path' or 'file' or 'filename' or 'file_name' or 'img'"
     assert f"{table} has no column {columns}; it has picture, label." == said(table)
     assert f"images={str(gone)!r} is no folder on this machine" in said(table, gone)
     table.write_bytes("image\nй.png\n".encode("cp1251"))

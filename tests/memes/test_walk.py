@@ -213,6 +213,23 @@ def test_the_report_has_no_byte_of_a_file_but_its_pixels(root: DataRoot, folder:
     assert set(REFUSED.values()) <= REJECTIONS.keys()
 
 
+class Padding(Measuring):
+    """Finds its line in the padding too, as EasyOCR does."""
+
+    def read(self, images: Sequence[Image.Image]) -> list[list[Line]]:
+        return [[Line("ДА", -3, 10, image.width + 20, image.height + 4, 90.0)] for image in images]
+
+
+def test_boxes_end_where_the_image_ends(
+    root: DataRoot, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, tables = walk(folder, root, Padding())
+    (line,) = read_table(tables.table, MEMES).to_pylist()[0]["lines"]
+    assert (0, 10, 640, 480) == (line["left"], line["top"], line["right"], line["bottom"])
+    monkeypatch.setenv("TRASVASE_DATA", str(root.path))
+    assert 0 == main(["verify", str(root.tables)]), capsys.readouterr().out
+
+
 def test_verify_and_status_know_these_jobs_and_tables(
     root: DataRoot, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

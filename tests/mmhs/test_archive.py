@@ -168,6 +168,15 @@ def test_a_member_packed_in_a_way_that_is_not_known_is_to_be_packed_anew(tmp_pat
     ) == str(refused.value)
 
 
+def test_what_macos_and_others_hide_beside_the_files_is_not_listed(tmp_path: Path) -> None:
+    content = dict.fromkeys(("._b.txt", ".DS_Store", ".git/x.txt", "__MACOSX/._b.txt", "a/._b.txt", "a/b.txt"), b"\x00")
+    with (
+        Archive(as_folder(tmp_path / "folder", content)) as folder,
+        Archive(as_zip(tmp_path / "z.zip", content)) as zipped,
+    ):
+        assert ["a/b.txt"] == list(folder.names()) == list(zipped.names())
+
+
 def test_a_folder_and_a_zip_hold_the_same_names(tmp_path: Path) -> None:
     content = {"a/b.txt": b"1", "c.txt": b"2"}
     with (

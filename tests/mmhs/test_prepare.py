@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,12 @@ def test_without_any_image_rows_are_text_only(tmp_path: Path, tables: Path) -> N
     assert (5, []) == (len(_rows(prepared)), _refused(prepared))
 
 
+def test_a_mac_s_resource_forks_are_no_splits_and_no_images(tmp_path: Path, tables: Path) -> None:
+    forks = {"splits/._train_ids.txt": b"\0", "__MACOSX/img_resized/._101.jpg": b"\0", "._MMHS150K_GT.json": b"\0"}
+    prepared = prepare(as_zip(tmp_path / "MMHS150K.zip", {**files(images=False), **forks}), tables)
+    assert (5, 0) == (prepared.delivered, prepared.errors.total())
+
+
 def test_an_id_that_stands_there_twice_or_is_a_path_is_refused(tmp_path: Path, tables: Path) -> None:
     content = files(images=False)
     text = content["MMHS150K_GT.json"].decode()
@@ -250,6 +257,39 @@ def test_majority_of_labels_without_votes_is_not_possible(tmp_path: Path, tables
     path = as_folder(tmp_path, {"val.csv": CSV.encode()}) / "val.csv"
     with pytest.raises(BadSource, match=r"does not say what each annotator voted, so votes='majority' is not possible"):
         prepare(path, tables, votes="majority")
+
+
+def test_a_data_set_without_a_row_that_can_be_used_is_named_and_leaves_the_old_tables(
+    tmp_path: Path, tables: Path
+) -> None:
+    before = prepare(as_folder(tmp_path / "in", files()), tables)
+    old = [path.read_bytes() for path in (before.table, before.rejected, before.provenance)]
+    absolute = {"val.csv": b"text,image_path,labels\na,/data/1.jpg,racist\nb,/data/2.jpg,\n"}
+    with pytest.raises(BadSource) as caught:
+        prepare(as_folder(tmp_path / "csv", absolute), tables)
+    assert (
+        f"{tmp_path / 'csv'}: none of the 2 rows can be used. The first one: Row 0 (1) has the image '/data/1.jpg', which "
+        "leads out of the data set."
+    ) == str(caught.value)
+    assert old == [path.read_bytes() for path in (before.table, before.rejected, before.provenance)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"train/train.csv": b"", "val/val.csv": b""}, "holds train.csv and its like in several folders: train, val."),
+        ({"dev.jsonl": b"", "old/dev.jsonl": b""}, "holds dev.jsonl and its like in several folders: the top, old."),
+        (
+            {"MMHS150K_GT.json": b"", "x/MMHS150K_GT.json": b""},
+            "holds MMHS150K_GT.json and its like in several folders",
+        ),
+    ],
+)
+def test_files_in_several_folders_are_not_left_out_in_silence(
+    tmp_path: Path, tables: Path, content: dict[str, bytes], told: str
+) -> None:
+    with pytest.raises(BadSource, match=re.escape(told)):
+        prepare(as_folder(tmp_path / "in", content), tables)
 
 
 def test_a_folder_that_holds_none_of_the_three_is_named(tmp_path: Path, tables: Path) -> None:

@@ -92,10 +92,19 @@ def test_an_image_on_its_side_is_turned_upright() -> None:
     assert np.array_equal(np.asarray(image), np.asarray(picture.image))
 
 
-def test_an_exif_that_says_upright_changes_nothing() -> None:
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_an_exif_that_says_upright_or_nothing_known_changes_nothing(orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 1
+    exif[0x0112] = orientation
     assert () == open_picture(encoded(meme("ДА"), "JPEG", exif=exif)).changes
+
+
+def test_an_exif_that_cannot_be_written_again_costs_no_image() -> None:
+    negative = struct.pack("<HHIi", 0x0103, 9, 1, -1)  # for a tag that has no negative values
+    on_its_side = struct.pack("<HHII", 0x0112, 3, 1, 6)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + negative + on_its_side + bytes(4)
+    picture = open_picture(encoded(meme("ДА", size=(400, 200)), "JPEG", exif=exif))
+    assert ((200, 400), ("rotated",)) == (picture.image.size, picture.changes)
 
 
 def test_cmyk_becomes_rgb() -> None:

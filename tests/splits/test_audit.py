@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tasks.cli import main
 from tasks.splits.build import Wanted, build
+from tests.memes.drawn import encoded, meme
 
 PARTS = {
     "train": [{"image": f"{n}.jpg", "text": f"t{n}"} for n in range(8)],
@@ -23,17 +25,25 @@ PARTS = {
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows)
     if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["image", "text"])
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows))
+        pq.write_table(table, path)
+        return
+    if path.suffix == ".arrow":
+        with pa.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+        return
+    text = io.StringIO()
+    if ".csv" in path.suffixes or ".tsv" in path.suffixes:
+        writer = csv.DictWriter(text, list(rows[0]), delimiter="\t" if ".tsv" in path.suffixes else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif path.suffix.lower() == ".json":
+        text.write(json.dumps(rows))
     else:
-        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        text.writelines(f"{json.dumps(row)}\n" for row in rows)
+    with pa.output_stream(str(path)) as file:  # packed by its ending
+        file.write(text.getvalue().encode())
 
 
 @pytest.mark.parametrize(
@@ -48,6 +58,10 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
             "data/test-00000-of-00001.parquet",
         ),
         ("train/part-1.csv", "val/part-1.csv", "test/part-1.csv"),
+        ("default/train/0000.parquet", "default/validation/0000.parquet", "default/test/0000.parquet"),
+        ("memes_train.csv", "memes-val.jsonl", "All.Test.JSON"),
+        ("train.tsv", "val.csv.gz", "test.jsonl.zst"),
+        ("train/data-00000-of-00001.arrow", "val/data-00000-of-00001.arrow", "test/data-00000-of-00001.arrow"),
     ],
 )
 def test_leaks_of_a_foreign_split_are_counted_and_named(
@@ -58,6 +72,7 @@ def test_leaks_of_a_foreign_split_are_counted_and_named(
     assert 1 == main(["verify", str(tmp_path), "--group-by", "image"])
     shown = capsys.readouterr().out
     assert "WRONG  no row of test shares image with train (n = 4): leak 3" in shown
+    assert "ok     rows were read: train 8, validation 2, test 4 (n = 14)" in shown
     assert "3 of 4 rows of test (75.0%) share image with train: 2 values, such as 3.jpg, 5.jpg" in shown
     assert "ok     no row of validation shares image with train (n = 2)" in shown
     assert 0 == main(["verify", str(tmp_path), "--group-by", "text"])
@@ -77,12 +92,19 @@ def test_near_images_are_leaks_too(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_what_cannot_be_audited_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _write(tmp_path / "train.csv", PARTS["train"])
     assert 2 == main(["verify", str(tmp_path), "--group-by", "image"])
-    assert "holds no two splits: files or folders whose names begin with train, val" in capsys.readouterr().err
+    assert "holds no two splits: files or folders with train, val (or validation, dev) and" in capsys.readouterr().err
     assert 2 == main(["verify", str(tmp_path / "train.csv"), "--group-by", "image"])
-    assert "is no folder. Give the one that holds the files of train, val and test." in capsys.readouterr().err
+    assert "is one file, and names no splits in a column 'split'. Give the folder that" in capsys.readouterr().err
+    assert 2 == main(["verify", str(tmp_path / "gone"), "--group-by", "image"])
+    assert "gone does not exist. Give the folder that holds" in capsys.readouterr().err
+    (tmp_path / "test.csv").write_text("image,text\n")
+    assert 2 == main(["verify", str(tmp_path), "--group-by", "image"])
+    assert f"The split 'test' holds no row: {tmp_path / 'test.csv'}." in capsys.readouterr().err
+    assert 2 == main(["verify", str(tmp_path), "--group-by", "phash", "--distance", "-3"])
+    assert "distance=-3 is no number of bits from 0 to 16" in capsys.readouterr().err
     _write(tmp_path / "test.csv", PARTS["test"])
     assert 2 == main(["verify", str(tmp_path), "--group-by", "picture"])
-    assert "test.csv has no column 'picture'; it has image, text. Give one of them" in capsys.readouterr().err
+    assert "train.csv has no column 'picture'; it has image, text. Give one of them" in capsys.readouterr().err
     (tmp_path / "test.csv").unlink()
     (tmp_path / "test.jsonl").write_text('{"image": ')
     assert 2 == main(["verify", str(tmp_path), "--group-by", "image"])
@@ -92,6 +114,62 @@ def test_what_cannot_be_audited_is_named(tmp_path: Path, capsys: pytest.CaptureF
     assert "row 0, column 'image' is list; groups are told apart by text or whole numbers." in capsys.readouterr().err
     assert 2 == main(["verify", str(tmp_path)])
     assert "for splits that others made give --group-by COLUMN too." in capsys.readouterr().err
+
+
+def test_what_lies_beside_the_tables_is_not_read_as_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "test"):
+        _write(tmp_path / split / "data-00000-of-00001.arrow", PARTS[split])
+        (tmp_path / split / "dataset_info.json").write_text("{}")
+        (tmp_path / f"._{split}.csv").write_bytes(b"\0")
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert 1 == main(["verify", str(tmp_path), "--group-by", "image"])
+    assert "3 of 4 rows of test (75.0%) share image with train" in capsys.readouterr().out
+
+
+def test_images_that_tables_hold_themselves_are_compared_by_their_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(tmp_path / "train.parquet", [{"image": {"bytes": bytes([n]), "path": f"{n}.jpg"}} for n in range(8)])
+    again = [{"bytes": b"\3", "path": "30.jpg"}, {"bytes": b"\x33", "path": "3.jpg"}, None]
+    _write(tmp_path / "test.parquet", [{"image": image} for image in again])
+    assert 1 == main(["verify", str(tmp_path), "--group-by", "image"])
+    assert "1 of 3 rows of test (33.3%) share image with train: 1 values" in capsys.readouterr().out
+
+
+def test_folders_of_images_are_compared_by_bytes_or_by_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, image in (("train/toxic/test_1.png", meme("ДА")), ("train/fine/2.JPG", meme("НЕТ", seed=7))):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(encoded(image))
+    (tmp_path / "test" / "toxic").mkdir(parents=True)
+    (tmp_path / "test" / "toxic" / "a.png").write_bytes(encoded(meme("ДА")))
+    (tmp_path / "test" / "toxic" / "b.jpg").write_bytes(encoded(meme("НЕТ", seed=7), "JPEG"))
+    assert 1 == main(["verify", str(tmp_path), "--group-by", "image", "--group-by", "phash"])
+    shown = capsys.readouterr().out
+    assert "rows were read: train 2, test 2 (n = 4)" in shown
+    assert "1 of 2 rows of test (50.0%) share image with train" in shown
+    assert "2 of 2 rows of test (100.0%) share phash with train" in shown
+    assert 2 == main(["verify", str(tmp_path), "--group-by", "text"])
+    assert "is an image, not a table. Give image (equal bytes) or phash" in capsys.readouterr().err
+    (tmp_path / "test" / "toxic" / "c.png").write_bytes(b"")
+    assert 2 == main(["verify", str(tmp_path), "--group-by", "phash"])
+    assert "c.png is empty. Download it again. Or compare the bytes: --group-by image." in capsys.readouterr().err
+
+
+def test_a_table_that_names_its_splits_is_compared_with_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**row, "split": split} for split, some in PARTS.items() for row in some]
+    table = tmp_path / "all.parquet"
+    _write(table, [*rows, {"image": "3.jpg", "text": "of no split", "split": None}])
+    assert 1 == main(["verify", str(table), "--group-by", "image"])
+    shown = capsys.readouterr().out
+    assert "rows were read: train 8, validation 2, test 4 (n = 14)" in shown
+    assert "3 of 4 rows of test (75.0%) share image with train: 2 values, such as 3.jpg, 5.jpg" in shown
+    _write(table, [{**row, "split": "restval"} for row in rows])
+    assert 2 == main(["verify", str(table), "--group-by", "image"])
+    assert "the column 'split' holds 'restval', which is none of train, validation, test." in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -114,6 +114,13 @@ def test_a_version_that_was_changed_is_named_and_not_overwritten(table: Path, da
     assert "mine" == card.read_text()
 
 
+def test_hidden_files_are_no_part_of_a_version(dataset: Dataset) -> None:
+    for name in (".DS_Store", "data/._train.parquet", ".git/config", ".cache/huggingface/x.metadata"):
+        (dataset.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (dataset.folder / name).write_bytes(b"x")
+    assert dataset.certificate == check_version(dataset.folder)
+
+
 def test_a_certificate_that_is_missing_or_damaged_is_named(dataset: Dataset) -> None:
     path = dataset.folder / "certificate.json"
     path.write_text("{")
@@ -149,6 +156,14 @@ def test_the_card_s_front_matter_and_its_code_work(
     assert "'text': 'tweet " in capsys.readouterr().out
 
 
+def test_a_label_with_a_bar_or_a_line_break_leaves_the_card_s_table_whole(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = [{"image": f"{n}.jpg", "label": ("a|b", "c\nd")[n % 2]} for n in range(100)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    card = (build(path, tmp_path / "datasets", "t", BY_IMAGE).folder / "README.md").read_text("utf-8")
+    assert "| split | rows | groups | a¦b | c d | no label |\n| --- | --- | --- | --- | --- | --- |\n| train | " in card
+
+
 def test_without_a_provenance_the_licence_is_unknown(table: Path, tmp_path: Path) -> None:
     table.with_suffix(".provenance.json").unlink()
     card = (build(table, tmp_path / "datasets", "mmhs", BY_IMAGE).folder / "README.md").read_text()
@@ -177,6 +192,15 @@ def test_near_duplicates_stay_together_and_the_certificate_says_how_it_looked(tm
     assert dataset.certificate["splits"] == as_numbers.certificate["splits"]
 
 
+def test_memes_are_grouped_by_image_though_their_table_calls_it_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "memes.parquet"
+    rows = [{"path": f"{n}.jpg", "sha256": f"{n // 2:064x}", "label": "toxic"} for n in range(200)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    certificate = build(path, tmp_path / "datasets", "memes", BY_IMAGE).certificate
+    assert ["sha256"] == certificate["parameters"]["group_by"]
+    assert 100 == sum(split["groups"] for split in certificate["splits"].values())
+
+
 def test_official_splits_are_kept_or_cleaned(tmp_path: Path) -> None:
     rows = [{**_row(n), "split": ["train", "val", "test"][n // 10 % 3]} for n in range(90)]
     rows[20]["image"] = rows[0]["image"]  # a test image that is in train, twice
@@ -199,6 +223,24 @@ def test_rows_without_a_key_stand_for_themselves_and_their_copies(tmp_path: Path
     dataset = build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
     assert 3 == dataset.certificate["rows_without_key"]
     assert 102 == sum(split["groups"] for split in dataset.certificate["splits"].values())
+
+
+def test_an_empty_text_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = [{"image": f"{n}.jpg" if n % 2 else "", "author": "", "text": f"t{n}", "split": ""} for n in range(200)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    for group_by in (("image",), ("image", "author")):
+        dataset = build(path, tmp_path / "datasets", "t", Wanted(group_by))
+        assert (100, 0) == (dataset.certificate["rows_without_key"], dataset.certificate["official_rows"])
+        assert 200 == sum(split["groups"] for split in dataset.certificate["splits"].values())
+
+
+def test_a_column_that_holds_nothing_at_all_ties_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = [{"id": n, "image": f"{n // 2}.jpg", "near_duplicate_of": None} for n in range(200)]
+    pq.write_table(pa.Table.from_pylist(rows), path)  # of the type null: nothing says what it might hold
+    dataset = build(path, tmp_path / "datasets", "t", BY_IMAGE)
+    assert 100 == sum(split["groups"] for split in dataset.certificate["splits"].values())
 
 
 @pytest.mark.parametrize(
@@ -242,6 +284,9 @@ def test_no_rows_a_torn_table_and_none_at_all_are_named(tmp_path: Path) -> None:
         build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(TornFile, match="is not a whole Parquet file"):
+        build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
+    path.write_text("image,text\n1.jpg,one\n")
+    with pytest.raises(BadTable, match=r"t\.parquet is no Parquet file\. Write it as one"):
         build(path, tmp_path / "datasets", "mmhs", BY_IMAGE)
 
 

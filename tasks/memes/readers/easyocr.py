@@ -80,7 +80,8 @@ def open_reader(options: Options, languages: Sequence[str]) -> Reader:
     except FileNotFoundError as error:
         raise PermanentError(
             f"EasyOCR's weights are not in {options.weights} as they should be ({error}). Put them there, name their "
-            "folder in TRASVASE_EASYOCR_WEIGHTS, or let EasyOCR fetch them with TRASVASE_EASYOCR_DOWNLOAD=true."
+            "folder in TRASVASE_EASYOCR_WEIGHTS, let EasyOCR fetch them with TRASVASE_EASYOCR_DOWNLOAD=true, or give "
+            "reader=hybrid."
         ) from error
     except ValueError as error:
         raise PermanentError(f"EasyOCR cannot read {', '.join(languages)}: {error}") from error

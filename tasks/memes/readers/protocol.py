@@ -35,6 +35,12 @@ class Line(NamedTuple):
     bottom: int
     confidence: float
 
+    def inside(self, width: int, height: int) -> Line:
+        """The line with its box cut at the image's edges: engines pad, and scale back with rounding."""
+        left, right = (min(max(edge, 0), width) for edge in (self.left, self.right))
+        top, bottom = (min(max(edge, 0), height) for edge in (self.top, self.bottom))
+        return self._replace(left=left, top=top, right=right, bottom=bottom)
+
 
 class Reader(Protocol):
     """One engine for some languages. One thread at a time may use it, unless it says otherwise itself."""
