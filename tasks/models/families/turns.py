@@ -140,12 +140,14 @@ class Turns:
 
     @cached_property
     def _hears_system(self) -> bool:
-        """Some templates refuse a system's turn, others drop it."""
+        """Some templates refuse a system's turn, some drop it, Mistral's as soon as there is an answer."""
         from jinja2 import TemplateError
 
-        probe = [self._message("system", "hearing", False), self._message("user", "x", False)]
+        asked = [self._message("system", "hearing", False), self._message("user", "x", False)]
         try:
-            return "hearing" in self._render(probe)
+            return all(
+                "hearing" in self._render(each) for each in (asked, [*asked, self._message("assistant", "x", False)])
+            )
         except TemplateError:
             return False
 
