@@ -91,9 +91,10 @@ def train(folder: Path, tell: Tell) -> None:
     known: dict[str, Any] = {"family": family.name}
     if plan.columns.messages:
         # The plan refuses a base model that is no chat model.
-        rows: Any = {split: Conversations(plan, split, cast("Chat", family)) for split in SPLITS}
+        chat = cast("Chat", family)
+        rows: Any = {split: Conversations(plan, split, chat) for split in SPLITS}
         collate: Any = collate_conversations
-        known["messages"] = rows["validation"].opening()
+        known |= {"messages": rows["validation"].opening(), "template": chat.settings}
     else:
         rows = {split: Rows(plan, split, family, answers) for split in SPLITS}
         collate = Collate(family)
