@@ -20,6 +20,7 @@ def finetune_lora(
     preset: Preset = "",
     images: Path | None = None,
     labels: list[str] | None = None,
+    label_sets: list[list[str]] | None = None,
     text_columns: list[str] | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -38,6 +39,8 @@ def finetune_lora(
         preset: Values of the predecessor's runs for every setting that you do not set (in a form: leave at its default).
         images: The folder that the images' paths are below; the dataset's source when empty.
         labels: All labels in their order; those of the dataset when empty.
+        label_sets: The allowed answers, such as [[], ["racist"], ["racist", "sexist"]]; every set of up to 8 labels, or
+            each label alone where rows have one, when empty.
         text_columns: Columns whose texts are shown; text (prompt with completions) when empty.
         image_column: Column with the images' paths; image or path when empty.
         label_column: Column with a list of labels, or with one; labels or label when empty.
@@ -58,6 +61,7 @@ def finetune_lora(
         preset,
         images,
         labels,
+        label_sets,
         text_columns,
         image_column,
         label_column,

@@ -33,6 +33,7 @@ def plan_training(
     preset: str,
     images: Path | None,
     labels: Sequence[str] | None,
+    label_sets: Sequence[Sequence[str]] | None,
     text_columns: Sequence[str] | None,
     image_column: str | None,
     label_column: str | None,
@@ -55,7 +56,16 @@ def plan_training(
     base = find_base(chosen.base_model)
     columns = choose_columns(source, base, text_columns, image_column, label_column, completion_column)
     planned = plan(
-        root.jobs, source, base, chosen.settings, labels, columns, bool(completion_column), device, processes
+        root.jobs,
+        source,
+        base,
+        chosen.settings,
+        labels,
+        columns,
+        bool(completion_column),
+        device,
+        processes,
+        label_sets,
     )
     refused = sum(sum(reasons.values()) for reasons in planned.rejected.values())
     get_run_logger().info(

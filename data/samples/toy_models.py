@@ -62,10 +62,12 @@ _SMOLVLM_TEMPLATE = (
     "{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% else %}{{ '<image>' }}{% endif %}"
     "{% endfor %}<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
-# As Mistral's own: no turn of the system, its words stand before the user's.
+# As Mistral's own: the system's words stand before the last user's, and nowhere once that one has been answered.
 _MISTRAL_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}[INST] "
-    "{% if messages[0].role == 'system' %}{{ messages[0].content + '\\n\\n' }}{% endif %}{{ message.content }}[/INST]"
+    "{{ bos_token }}{% set turns = messages[1:] if messages[0].role == 'system' else messages %}"
+    "{% for message in turns %}{% if message.role == 'user' %}[INST] "
+    "{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content + '\\n\\n' }}{% endif %}"
+    "{{ message.content }}[/INST]"
     "{% elif message.role == 'assistant' %}{{ ' ' + message.content + eos_token }}{% endif %}{% endfor %}"
 )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.models.predict import Classifier
 
 _REFUSED = "rejected"  # in the footer
-BATCH = 32  # rows at once; a GPU without room for them gets half
+BATCH = 32  # rows at once; a GPU without room for them gets fewer
 
 
 def open_model(held: Held) -> Classifier:

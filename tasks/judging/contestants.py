@@ -112,4 +112,6 @@ def _held(who: Local) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    return {"torch": version("torch"), "transformers": version("transformers")}
+    from tasks.models.families.chat import Chat
+
+    return {"prompts": Chat.name, "torch": version("torch"), "transformers": version("transformers")}

@@ -63,10 +63,27 @@ class LabelSets:
         if len(labels) > MAX_LABELS:
             raise PermanentError(
                 f"{len(labels)} labels have {2 ** len(labels):,} sets; {MAX_LABELS} labels are the most. "
-                "Give the sets that occur."
+                "Give the sets that occur: label_sets."
             )
         subsets = (tuple(label for at, label in enumerate(labels) if k >> at & 1) for k in range(2 ** len(labels)))
         return cls(tuple(labels), tuple(subsets))
+
+    @classmethod
+    def these(cls, sets: Sequence[Sequence[str]], labels: Sequence[str] = ()) -> LabelSets:
+        """Just these sets, for tasks where not every combination occurs.
+
+        Args:
+            sets: Each a list of labels, in any order.
+            labels: All labels in their order; as they first stand in the sets when empty.
+
+        Raises:
+            PermanentError: More sets than 2^8, one stands twice, or has an unknown label or one label twice.
+        """
+        if len(sets) > 2**MAX_LABELS:
+            raise PermanentError(f"{len(sets):,} allowed sets are given; {2**MAX_LABELS} are the most.")
+        known = tuple(labels or dict.fromkeys(label for each in sets for label in each))
+        ordered = (tuple(sorted(each, key=lambda label: known.index(label) if label in known else -1)) for each in sets)
+        return cls(known, tuple(ordered))
 
     @classmethod
     def one_of(cls, labels: Sequence[str]) -> LabelSets:

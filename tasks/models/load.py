@@ -241,7 +241,8 @@ def _fetch(base_model: str) -> Path:
 
 def _digest(base: Path) -> str:
     """SHA-256 over the digests of the weights' files: the same model in another folder is the same."""
-    weights = sorted(base.glob("*.safetensors"))
+    # Mistral's repositories have the weights twice, and a cache may have got the others from another program.
+    weights = sorted(path for path in base.glob("*.safetensors") if not path.name.startswith("consolidated"))
     if not weights:
         pickles = sorted(path.name for path in base.iterdir() if path.suffix in PICKLES)
         kind = f"only as {pickles[0]}, which may run code when it is read" if pickles else "not at all"

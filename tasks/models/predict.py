@@ -41,7 +41,7 @@ _OPENERS = 4  # threads that decode the next batch's images meanwhile
 
 
 class BatchTooLarge(PermanentError):
-    """Half the batch did not fit either."""
+    """Not even one row fits."""
 
 
 class Classifier:
@@ -65,7 +65,7 @@ class Classifier:
         self.label_sets, self.batch, self.toy = label_sets, batch, loaded.toy
         self.sees = loaded.family.sees
         self.tree = AnswerTree(label_sets, loaded.family)
-        self._model, self._family, self._halved = loaded.model, loaded.family, False
+        self._model, self._family = loaded.model, loaded.family
         budget = loaded.record or options
         self.name = " ".join(
             [
@@ -136,14 +136,15 @@ class Classifier:
             What to tell the user.
 
         Raises:
-            BatchTooLarge: It was halved before, or cannot be.
+            BatchTooLarge: It is one row already.
         """
-        if self._halved or self.batch == 1:
+        if self.batch == 1:
             raise BatchTooLarge(
-                f"The GPU has no room for {self.batch} rows at once. Set a smaller batch, load_in_4bit or max_pixels."
+                "The GPU has no room for a single row. Take a larger GPU; or set load_in_4bit or a smaller max_pixels, "
+                "of an adapter when it is trained."
             )
-        self._halved, self.batch = True, self.batch // 2
-        return f"The GPU had no room for {2 * self.batch} rows at once: going on with {self.batch}."
+        before, self.batch = self.batch, self.batch // 2
+        return f"The GPU had no room for {before} rows at once: going on with {self.batch}."
 
 
 def open_classifier(options: ModelOptions, label_sets: LabelSets, prompt: Prompt, batch: int) -> Classifier:
@@ -187,7 +188,7 @@ def predict_rows(
     Args:
         examples: The rows.
         images: The folder that their images lie below.
-        classifier: Who is asked; half its batch is taken, once, where the GPU has no room.
+        classifier: Who is asked; its batch is halved until the GPU has room for it.
         mode: ``score`` all sets, or ``generate`` and parse.
         look_at: What the model sees of a row.
         warn: Told when the batch is halved.
@@ -196,7 +197,7 @@ def predict_rows(
         Rows of ``PREDICTIONS``, in the order of the examples; one that was refused has ``error`` and ``message``.
 
     Raises:
-        BatchTooLarge: Half the batch did not fit either.
+        BatchTooLarge: Not even one row fits.
         PermanentError: ``look_at`` is ``image`` and the model takes none.
     """
     if look_at == "image" and not classifier.sees:

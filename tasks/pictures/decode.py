@@ -25,6 +25,7 @@ from tasks.storage.errors import PermanentError
 
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
+MAX_ASPECT = 200  # beyond it the processors of Qwen-VL raise, and a whole batch with them
 
 # Why an image is refused, for every code that a table may hold.
 REASONS = {
@@ -33,6 +34,7 @@ REASONS = {
     "empty": "the file has no bytes",
     "polyglot": "the file is an image and something else as well",
     "too-many-pixels": "the image has more pixels than are taken",
+    "too-narrow": "the image is a strip that no model takes",
     "too-small": "the image is too small to show anything",
     "unknown-format": "the file is none of the image formats that are taken",
 }
@@ -150,6 +152,10 @@ def _check(image: Image.Image, content: bytes) -> list[str]:
         raise _too_many()
     if min(width, height) < MIN_SIDE:
         raise BadImage("too-small", f"has {width} x {height} pixels; {MIN_SIDE} x {MIN_SIDE} is the least.")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadImage(
+            "too-narrow", f"has {width} x {height} pixels; a side may be {MAX_ASPECT} times the other at most."
+        )
     if other := _also(content):
         raise BadImage("polyglot", f"is {image.format} and {other} in one file. Save it anew as an image alone.")
     try:

@@ -40,7 +40,7 @@ Kind = Literal["share", "loss", "distance"]
 
 
 class Interval(NamedTuple):
-    """A figure and its 95 % interval; all three are NaN where the figure does not exist."""
+    """A figure and its 95 % interval; the ends are NaN where nothing is known of them, all where there is no figure."""
 
     value: float
     low: float
@@ -51,7 +51,7 @@ def plain(found: Interval) -> dict[str, Any]:
     """As JSON takes it, with None for what does not exist."""
     if np.isnan(found.value):
         return {"value": None, "interval_95": None}
-    return {"value": found.value, "interval_95": [found.low, found.high]}
+    return {"value": found.value, "interval_95": None if np.isnan(found.low) else [found.low, found.high]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +130,13 @@ def interval(value: float, replicates: Floats, groups: int, could_differ: int, k
     if np.isnan(value) or not len(known):
         return Interval(np.nan, np.nan, np.nan)
     degrees = min(groups, could_differ) - 1
-    if kind == "distance":
+    if kind == "distance" and groups > 1:
         low, high = np.quantile(known, tails(groups))
         # As much as drawing again adds to the figure, it already has too much.
         return Interval(value, max(0.0, 2 * value - float(high)), max(0.0, 2 * value - float(low)))
     if degrees < 2 or np.ptp(known) < 1e-12 or (kind == "share" and not 0 < value < 1):
+        if kind == "loss":  # nothing bounds it from above
+            return Interval(value, np.nan, np.nan)
         least = _TAIL ** (1 / max(could_differ, 1))
         return Interval(value, min(value, max(0.0, value * least)), max(value, 1 - (1 - value) * least))
     error = float(known.std(ddof=1)) * sqrt((degrees + 1) / degrees) * student(degrees)

@@ -435,7 +435,8 @@ def _ends(found: Mapping[str, Any], how: str) -> str:
 def _with_ends(found: Mapping[str, Any] | None, how: str = ".4f") -> str:
     if found is None or found["value"] is None:
         return ""
-    return f"{found['value']:{how}} ({_ends(found, how)})"
+    ends = _ends(found, how)
+    return f"{found['value']:{how}}" + (f" ({ends})" if ends else "")
 
 
 def _markdown(figures: Mapping[str, Any], html: Path) -> str:

@@ -46,13 +46,15 @@ def model_card(
     return f"---\n{front}---\n\n{body}\n"
 
 
-def chat_example(plan: Plan, messages: Sequence[Mapping[str, Any]]) -> str:
+def chat_example(plan: Plan, messages: Sequence[Mapping[str, Any]], template: Mapping[str, Any]) -> str:
     """A program that lets a chat adapter write the next turn, to be run in its folder.
 
     Args:
         plan: The job.
         messages: A conversation that ends with the user's turn, as the chat template gets it.
+        template: What the chat template is told besides them.
     """
+    told = "".join(f", {name}={value!r}" for name, value in template.items())
     turns = ",\n".join(f"    {dict(message)!r}" for message in messages)
     lines = [
         "import torch",
@@ -67,7 +69,7 @@ def chat_example(plan: Plan, messages: Sequence[Mapping[str, Any]]) -> str:
         "",
         f"messages = [\n{turns},\n]",
         "inputs = tokenizer.apply_chat_template(",
-        '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+        f'    messages, add_generation_prompt=True{told}, return_dict=True, return_tensors="pt"',
         ").to(device)",
         "with torch.inference_mode():",
         "    tokens = model.generate(**inputs, max_new_tokens=256, do_sample=False, repetition_penalty=1.0)",
@@ -175,7 +177,7 @@ def _body(
     if plan.base.sees:
         yield "In this folder, with an image `example.png`:"
     written = (
-        chat_example(plan, known["messages"])
+        chat_example(plan, known["messages"], known.get("template", {}))
         if plan.columns.messages
         else example(plan, known["family"], known["prompt"])
     )

@@ -91,9 +91,10 @@ def train(folder: Path, tell: Tell) -> None:
     known: dict[str, Any] = {"family": family.name}
     if plan.columns.messages:
         # The plan refuses a base model that is no chat model.
-        rows: Any = {split: Conversations(plan, split, cast("Chat", family)) for split in SPLITS}
+        chat = cast("Chat", family)
+        rows: Any = {split: Conversations(plan, split, chat) for split in SPLITS}
         collate: Any = collate_conversations
-        known["messages"] = rows["validation"].opening()
+        known |= {"messages": rows["validation"].opening(), "template": chat.settings}
     else:
         rows = {split: Rows(plan, split, family, answers) for split in SPLITS}
         collate = Collate(family)
@@ -168,9 +169,18 @@ def with_adapter(plan: Plan) -> tuple[Any, Family]:
         use_dora=settings.use_dora,
     )
     try:
-        return get_peft_model(model, config), family
+        adapted: Any = get_peft_model(model, config)
     except ValueError as error:  # PEFT's, for layers that the model does not have
         raise PermanentError(f"target_modules do not fit {plan.base.name}: {error}") from error
+    # PEFT leaves out a name that no layer has as long as another one fits.
+    found = [f".{name}" for name in adapted.base_model.targeted_module_names]
+    if lost := [name for name in settings.target_modules if not any(each.endswith(f".{name}") for each in found)]:
+        tower = settings.language_tower_only
+        where = " in its language tower (language_tower_only=false looks everywhere)" if tower else ""
+        raise PermanentError(
+            f"target_modules: {plan.base.name} has no layer {', '.join(lost)}{where}. Name those that it has."
+        )
+    return adapted, family
 
 
 def _length(item: Item) -> int:

@@ -254,6 +254,7 @@ def plan(
     completions: bool,
     device: Device,
     processes: int,
+    allowed: Sequence[Sequence[str]] | None = None,
 ) -> Plan:
     """Find or make the job.
 
@@ -267,6 +268,7 @@ def plan(
         completions: Whether ``columns.labels`` holds free completions.
         device: Where it is trained.
         processes: How many processes share each step.
+        allowed: The allowed sets of labels; every set, or one label each, when None.
 
     Raises:
         EmptySplit: Nothing is left to train or to choose on.
@@ -290,7 +292,9 @@ def plan(
     examples: dict[str, list[Example]] = (
         {} if columns.messages else {s: list(_read(source, s, columns)) for s in SPLITS}
     )
-    label_sets = None if writes else _label_sets(source, examples, labels, columns)
+    if writes and allowed:
+        raise PermanentError(f"label_sets are for rows with labels; {what} have none. Leave it empty.")
+    label_sets = None if writes else _label_sets(source, examples, labels, allowed, columns)
     digests = [[split, *_digests(source.images, examples[split] if columns.image else [])] for split in SPLITS]
     prompt = prompt_for(label_sets) if label_sets else COMPLETION if completions else CONVERSATION
     # What came later stands in the name only where it is used, so that jobs from before keep theirs.
@@ -358,7 +362,11 @@ def _no_split(source: Source, split: str) -> EmptySplit:
 
 
 def _label_sets(
-    source: Source, examples: Mapping[str, Sequence[Example]], labels: Sequence[str] | None, columns: Columns
+    source: Source,
+    examples: Mapping[str, Sequence[Example]],
+    labels: Sequence[str] | None,
+    allowed: Sequence[Sequence[str]] | None,
+    columns: Columns,
 ) -> LabelSets:
     """The allowed answers; every row's labels are one of them."""
     known = labels or sorted({label for rows in examples.values() for row in rows for label in row.labels or ()})
@@ -367,7 +375,9 @@ def _label_sets(
     with open_parquet(source.split("train")) as file:
         column = file.schema_arrow.field(columns.labels).type
     is_list = pa.types.is_list(column) or pa.types.is_large_list(column)
-    sets = LabelSets.every(known) if is_list else LabelSets.one_of(known)
+    all_of_them = LabelSets.every if is_list else LabelSets.one_of
+    sets = LabelSets.these(allowed, labels or ()) if allowed else all_of_them(known)
+    named = "label_sets" if allowed else "labels"
     for split, rows in examples.items():
         for row in rows:
             if row.labels is not None:
@@ -375,7 +385,7 @@ def _label_sets(
                     sets.number(row.labels)
                 except UnknownLabel as error:
                     raise UnknownLabel(
-                        f"{source.split(split)}, row {row.row}: {error} Correct `labels`, or the table."
+                        f"{source.split(split)}, row {row.row}: {error} Correct `{named}`, or the table."
                     ) from error
     return sets
 

@@ -32,7 +32,7 @@ from tasks.pictures.decode import read_unchanged
 from tasks.zeroshot.chunk import VERSION
 
 _TOKENS = 160  # of an explanation: two sentences in Russian
-_BATCH = 4  # memes at once; half of them where the GPU has no room
+_BATCH = 4  # memes at once; fewer where the GPU has no room
 _NO_TEXT = "(нет)"
 _EXPLANATION = Prompt(
     "russian-explanation/1",

@@ -70,6 +70,46 @@ def _without_system(tokenizer: Any) -> Any:
     return tokenizer
 
 
+# As Qwen 3 has it, and Llama 3.2.
+THINKS = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+DATED = (
+    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+    "Today Date: {{ date_string }}{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>{% endfor %}"
+)
+
+
+def test_a_model_that_can_think_answers_at_once(toys: Toys) -> None:
+    tokenizer = _load(toys("qwen2")).family.processor
+    tokenizer.chat_template = THINKS
+    family = Chat(tokenizer, CONVERSATION, None, None)
+    assert family.written("gato").endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert '["gato"]<|im_end|>' == tokenizer.decode(family.answer_tokens('["gato"]'))
+    tokens, said = family.answered(ONE)
+    assert "Un gato en lunes.<|im_end|>" == tokenizer.decode(np.array(tokens)[said])
+
+
+def test_a_prompt_does_not_change_overnight(toys: Toys) -> None:
+    tokenizer = _load(toys("qwen2")).family.processor
+    tokenizer.chat_template = DATED
+    assert (
+        Chat(tokenizer, CONVERSATION, None, None).written("gato").startswith("Today Date: 26 Jul 2024<|im_start|>gato")
+    )
+
+
+@pytest.mark.parametrize("template", [THINKS, DATED])
+def test_its_settings_write_the_prompt_elsewhere_as_it_was_taught(toys: Toys, template: str) -> None:
+    tokenizer = _load(toys("qwen2")).family.processor
+    tokenizer.chat_template = template
+    family = Chat(tokenizer, CONVERSATION, None, None)
+    asked = tokenizer.apply_chat_template(ONE[:1], add_generation_prompt=True, **family.settings)["input_ids"]
+    assert family.asked([ONE[:1]])["input_ids"][0].tolist() == asked
+
+
 @pytest.mark.parametrize(
     ("messages", "code"),
     [

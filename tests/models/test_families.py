@@ -78,6 +78,16 @@ def test_a_budget_of_pixels_bounds_the_tokens_of_an_image(toys: Toys, name: str)
     assert (4, 16) == tuple(int(inputs["image_grid_thw"].prod()) // 4 for inputs in (small, large))
 
 
+@pytest.mark.parametrize("name", SEEING)
+def test_every_shape_of_image_that_is_opened_is_taken(toys: Toys, name: str) -> None:
+    from tasks.pictures.decode import MAX_ASPECT, MIN_SIDE
+
+    family = load_toy(toys(name)).family
+    long = MAX_ASPECT * MIN_SIDE
+    inputs = family.inputs(["", "", ""], [image(MIN_SIDE, MIN_SIDE), image(MIN_SIDE, long), image(long, MIN_SIDE)])
+    assert 3 == len(inputs["input_ids"])
+
+
 def test_smolvlm_takes_the_root_of_a_budget_as_the_longest_side(toys: Toys) -> None:
     squares = [
         load_toy(toys("smolvlm"), max_pixels=side * side).family.inputs([""], [image(90, 90)])["pixel_values"].shape[1]

@@ -26,6 +26,15 @@ def test_posteriors_times_membership_are_marginals() -> None:
     assert [[False, False], [True, False], [False, True], [True, True]] == found.membership.tolist()
 
 
+def test_given_sets_stand_in_their_order_and_their_labels_in_that_of_all_labels() -> None:
+    found = LabelSets.these([[], ["b", "a"], ["a"]], ["a", "b"])
+    assert ((), ("a", "b"), ("a",)) == found.sets
+    assert ("b", "a") == LabelSets.these([["b", "a"], ["a"]]).labels
+    for sets, labels in (([["a"], ["a"]], []), ([["a", "a"]], []), ([["c"]], ["a"]), ([["a"]] * 257, [])):
+        with pytest.raises(PermanentError, match=r"each once|257 allowed sets"):
+            LabelSets.these(sets, labels)
+
+
 def test_classes_that_exclude_each_other_are_single_labels() -> None:
     assert LabelSets.one_of(["a", "b"]).is_single
     assert not LabelSets.every(["a", "b"]).is_single

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,6 @@ class Counting:
         self.room, self.batch, self.longest = room, batch, longest
         self.shown: list[tuple[str, ...]] = []
         self.images: list[Image | None] = []
-        self._halved = False
 
     halve = Classifier.halve
 
@@ -179,11 +179,13 @@ def test_half_the_batch_is_taken_where_the_gpu_has_no_room_and_it_is_said(folder
     assert [("", "a"), ("aa", "aaa"), ("aaaa",)] == classifier.shown
 
 
-def test_the_batch_is_halved_once(folder: Path) -> None:
-    with pytest.raises(BatchTooLarge, match=r"no room for 2 rows at once\. Set a smaller batch"):
-        _predict(Counting(room=1, batch=4), _rows(), folder, warn=lambda said: None)
-    with pytest.raises(BatchTooLarge, match="no room for 1 rows"):
-        _predict(Counting(room=0, batch=1), _rows(), folder, warn=lambda said: None)
+def test_the_batch_is_halved_until_it_fits_and_one_row_must(folder: Path) -> None:
+    classifier, said = Counting(room=1, batch=7), list[str]()
+    assert 5 == len(_predict(classifier, _rows(["aaaa", "a", "aaa", "", "aa"]), folder, warn=said.append))
+    assert [(7, 3), (3, 1)] == [tuple(map(int, re.findall(r"\d+", each))) for each in said]
+    assert 1 == classifier.batch
+    with pytest.raises(BatchTooLarge, match=r"no room for a single row\. Take a larger GPU"):
+        _predict(Counting(room=0, batch=2), _rows(), folder, warn=lambda said: None)
 
 
 def test_a_prompt_that_is_too_long_is_rejected_and_the_others_are_not(folder: Path) -> None:

@@ -54,6 +54,13 @@ def test_one_pixel_shows_nothing() -> None:
     assert ("too-small", "has 1 x 1 pixels; 8 x 8 is the least.") == _refused(encoded(Image.new("RGB", (1, 1))))
 
 
+def test_a_strip_that_a_model_would_choke_on_is_refused() -> None:
+    said = ("too-narrow", "has 1601 x 8 pixels; a side may be 200 times the other at most.")
+    assert said == _refused(encoded(Image.new("RGB", (1_601, 8))))
+    for size in ((1_600, 8), (8, 1_600)):
+        assert open_picture(encoded(Image.new("RGB", size))).image.size == size
+
+
 def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
     said = ("too-many-pixels", "has more than 50,000,000 pixels. Make it smaller.")
     assert said == _refused(_header_only_png(30_000, 30_000))

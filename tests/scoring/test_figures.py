@@ -80,6 +80,16 @@ def test_rows_of_one_group_count_as_one_draw(model: Predictions) -> None:
     assert pytest.approx(alone["interval_95"], abs=0.01) == copies["interval_95"]
 
 
+def test_rows_of_a_single_group_have_figures_and_intervals_that_promise_next_to_nothing(model: Predictions) -> None:
+    found = measure(replace(model, groups=("one",) * len(model)), THRESHOLDS)["metrics"]
+    many = measure(model, THRESHOLDS)["metrics"]
+    assert pytest.approx({name: each["value"] for name, each in many.items()}) == {
+        name: each["value"] for name, each in found.items()
+    }
+    assert found.pop("log_loss")["interval_95"] is None
+    assert all(high - low > 0.9 for low, high in (each["interval_95"] for each in found.values()))
+
+
 def test_written_answers_have_figures_of_decisions_alone(model: Predictions) -> None:
     written = replace(model, posterior=None, answer=np.where(np.arange(len(model)) % 4, model.answer, -1))
     found = measure(written, THRESHOLDS)

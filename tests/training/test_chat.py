@@ -25,6 +25,7 @@ from tasks.splits.build import Dataset, Wanted, build
 from tasks.storage.errors import PermanentError
 from tasks.training import child
 from tasks.training.batches import Conversations, collate_conversations
+from tasks.training.card import chat_example
 from tasks.training.launch import TrainingFailed, launch
 from tasks.training.lora import LoraSettings, choose
 from tasks.training.package import adapter_folder, package
@@ -183,6 +184,11 @@ def test_the_card_s_example_writes_what_the_adapter_writes(learnt: tuple[Plan, P
     asked = first[: [each["role"] for each in first].index("assistant")]
     (written,) = generate_chat(loaded.model, loaded.family, [asked], Sampling())
     assert written.text == done.stdout.strip()
+
+
+def test_the_card_s_example_tells_the_chat_template_what_it_was_told(learnt: tuple[Plan, Path]) -> None:
+    asked = chat_example(learnt[0], [{"role": "user", "content": "gato"}], {"enable_thinking": False})
+    assert 'messages, add_generation_prompt=True, enable_thinking=False, return_dict=True, return_tensors="pt"' in asked
 
 
 def test_the_card_says_what_was_said_and_what_was_in_the_loss(learnt: tuple[Plan, Path]) -> None:

@@ -40,6 +40,7 @@ def _plan(jobs: Path, squares: Squares, **how: Any) -> Plan:
         how.get("completions", False),
         "cpu",
         1,
+        how.get("allowed"),
     )
 
 
@@ -123,6 +124,25 @@ def test_splits_that_are_missing_or_empty_are_told(frozen: Callable[..., Dataset
 def test_an_unknown_label_is_named_with_its_row(squares: Squares, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"row \d+: Unknown label 'loud'. Known: red, blue. Correct `labels`"):
         _plan(tmp_path, squares, labels=("red", "blue"))
+
+
+def test_more_labels_than_eight_are_trained_with_the_sets_that_are_given(
+    frozen: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    made = frozen([{"text": f"t{n}", "labels": [f"label {n}", "odd"][: 1 + n % 2]} for n in range(9)], held_out=3)
+    asked: dict[str, Any] = {"labels": None, "columns": Columns(("text",), "", "labels"), "base": READS}
+    with pytest.raises(PermanentError, match=r"10 labels have 1,024 sets; .* Give the sets that occur: label_sets\."):
+        _plan(tmp_path, (made, tmp_path), **asked)
+    sets = [["odd", f"label {n}"] if n % 2 else [f"label {n}"] for n in range(9)]
+    planned = _plan(tmp_path, (made, tmp_path), allowed=sets, **asked)
+    assert planned.label_sets
+    assert [set(each) for each in sets] == [set(each) for each in planned.label_sets.sets]
+    with pytest.raises(
+        PermanentError, match=r"row \d+: \['label 0'\] is none of .* Correct `label_sets`, or the table"
+    ):
+        _plan(tmp_path, (made, tmp_path), allowed=[*sets[1:], ["label 0", "odd"]], **asked)
+    with pytest.raises(PermanentError, match="label_sets are for rows with labels; completions have none"):
+        _plan(tmp_path, (made, tmp_path), allowed=sets, **asked, completions=True)
 
 
 def test_one_label_a_row_is_a_choice_and_rows_without_are_refused(

@@ -338,6 +338,18 @@ def test_switches_are_real(how: dict[str, bool], squares: Squares, toys: Toys, t
     assert all(np.isfinite(point["eval_loss"]) for point in curve(plan) if "eval_loss" in point)
 
 
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_a_layer_that_the_model_does_not_have_is_named(
+    anywhere: bool, squares: Squares, toys: Toys, tmp_path: Path
+) -> None:
+    made, images = squares
+    names = ("q_proj", "fc1" if not anywhere else "o_porj")  # fc1 is of the vision tower
+    wanted = SHORT.model_copy(update={"target_modules": names, "language_tower_only": not anywhere})
+    where = "" if anywhere else r" in its language tower \(language_tower_only=false looks everywhere\)"
+    with pytest.raises(PermanentError, match=rf"has no layer {names[1]}{where}\. Name those that it has\."):
+        child.with_adapter(planned(tmp_path, made, toys("paligemma"), images, wanted))
+
+
 def test_a_chat_model_learns_free_completions(toys: Toys, tmp_path: Path) -> None:
     rows = [{"prompt": f"say {n % 3}", "completion": f"number {n % 3} it is", "routine": str(n)} for n in range(60)]
     table = tmp_path / "jokes.parquet"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Chat(Templated):
     """The chat template; where it has no turn for the system, its words stand before the user's."""
 
-    name = "chat/1"
+    name = "chat/2"
     sees = False
     target_modules = r".*\.layers\..*\.(q|k|v|o|gate|up|down)_proj"
 
@@ -29,6 +29,11 @@ class Chat(Templated):
         if processor.pad_token is None:
             processor.pad_token = processor.eos_token
         super().__init__(processor, prompt, lambda text, image: text)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the chat template is told besides the turns, such as not to think."""
+        return self._turns.settings
 
     def inputs(self, texts: Sequence[str], images: Sequence[Image | None]) -> dict[str, Tensor]:
         return self._padded([self.written(text) for text in texts])

@@ -16,6 +16,10 @@ from tasks.storage.errors import PermanentError
 
 Message = dict[str, Any]
 
+# Qwen 3 and others think before they answer unless they are told not to. Llama 3.1 and later tell the model what day it
+# is, so that a prompt would change overnight: always the day that their template falls back on.
+_SETTINGS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+
 
 class Answered(NamedTuple):
     """A conversation's tokens, and which of them the model is to say: each answer and the token that ends it."""
@@ -35,6 +39,9 @@ class Turns:
 
     Raises:
         PermanentError: There is no template, or none that an answer could follow.
+
+    Attributes:
+        settings: What the template is told besides the turns.
     """
 
     def __init__(self, speaker: Any, tokenizer: Any, prompt: Prompt, say: Callable[[str, bool], Any]) -> None:
@@ -43,6 +50,7 @@ class Turns:
                 "The model has no chat template, so nothing says how it is asked. Take its instruct version."
             )
         self._speaker, self._tokenizer, self._prompt, self._say = speaker, tokenizer, prompt, say
+        self.settings = {name: value for name, value in _SETTINGS.items() if name in str(speaker.chat_template)}
         self._special = Special(tokenizer)
 
     def prompt(self, text: str, image: bool) -> str:
@@ -140,12 +148,14 @@ class Turns:
 
     @cached_property
     def _hears_system(self) -> bool:
-        """Some templates refuse a system's turn, others drop it."""
+        """Some templates refuse a system's turn, some drop it, Mistral's as soon as there is an answer."""
         from jinja2 import TemplateError
 
-        probe = [self._message("system", "hearing", False), self._message("user", "x", False)]
+        asked = [self._message("system", "hearing", False), self._message("user", "x", False)]
         try:
-            return "hearing" in self._render(probe)
+            return all(
+                "hearing" in self._render(each) for each in (asked, [*asked, self._message("assistant", "x", False)])
+            )
         except TemplateError:
             return False
 
@@ -161,7 +171,7 @@ class Turns:
             raise BadConversation("template", f"is refused by the model's chat template: {error}") from error
 
     def _render(self, messages: Sequence[Message], **how: bool) -> str:
-        return cast(str, self._speaker.apply_chat_template(list(messages), tokenize=False, **how))
+        return cast(str, self._speaker.apply_chat_template(list(messages), tokenize=False, **self.settings, **how))
 
     def _encode(self, text: str) -> list[int]:
         return cast(list[int], self._tokenizer(text, add_special_tokens=False)["input_ids"])
