@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +41,7 @@ _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
 _NUMBERS = re.compile(r"\s*\d[\d\s:.,>-]*")
 _TAG = re.compile(r"</?[a-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}", re.IGNORECASE)
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf]|Â[¡¿\xa0]")
+_FOREVER = 1e9  # seconds; JSON has whole numbers that no float can hold
 _COLUMNS = {
     "routine": ("routine", "routine_id"),
     "start": ("start", "start_time"),
@@ -148,7 +148,11 @@ def _files(path: Path) -> list[Path]:
 
 def _read_file(file: Path, language: str) -> Iterator[Transcript | BadTranscript]:
     if file.suffix.lower() == ".parquet":
-        for routine in _parquet(file):
+        routines = list(_parquet(file))
+        if not routines:
+            message = f"{file}: the table has no rows. Leave the file out, or make it again."
+            yield BadTranscript(file.stem, "empty", message, str(file))
+        for routine in routines:
             try:
                 yield _transcript(file, "row", language, routine)
             except _Bad as bad:
@@ -204,7 +208,7 @@ def _line(where: str, unit: str, line: _Line) -> tuple[int, Segment]:
             raise _Bad(
                 "bad-time", f"{at}: the {what} is {seconds!r}, not seconds. Mend or remove the {unit}.", line.position
             )
-        if not 0 <= seconds < math.inf:
+        if not 0 <= seconds < _FOREVER:
             message = f"{at}: the {what} is {seconds}, no time from 0 on. Mend or remove the {unit}."
             raise _Bad("bad-time", message, line.position)
     if not _is_unicode(line.text):

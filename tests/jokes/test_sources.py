@@ -219,6 +219,7 @@ def test_a_line_without_a_field_is_refused(tmp_path: Path, given: str) -> None:
         (told.line(float("nan"), 4, "hola"), "bad-time", "line 2: the start is nan, no time"),
         (told.line(3, float("inf"), "hola"), "bad-time", "line 2: the end is inf, no time"),
         (told.line(-3, 4, "hola"), "bad-time", "line 2: the start is -3, no time"),
+        (told.line(3, 10**400, "hola"), "bad-time", "line 2: the end is 1000"),
         (told.line("0:03", 4, "hola"), "bad-time", "line 2: the start is '0:03', not seconds"),
         (told.line(True, 4, "hola"), "bad-time", "line 2: the start is True, not seconds"),
         (told.line(3, None, "hola"), "bad-time", "line 2: the end is None, not seconds"),
@@ -336,6 +337,13 @@ def test_a_folder_gives_every_routine_once(tmp_path: Path) -> None:
     second = items[2]
     assert isinstance(second, BadTranscript)
     assert "11.es.vtt has a routine '11' too. Keep one of the two files." in second.message
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_pylist(_rows("a")).slice(0, 0), path)
+    bad = _bad(path)
+    assert ("t", "empty") == (bad.routine, bad.code)
 
 
 def test_rows_of_a_table_without_a_routine_are_refused(tmp_path: Path) -> None:
