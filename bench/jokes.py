@@ -190,6 +190,11 @@ def _straddling(
 
     print(f"{name}: {len(located):,} located jokes of 6 words or more")
     _share("whole in a window", [(joke.routine, whole(joke)) for joke in located])
+    edges = {routine: [at for one in some for at in (one.first, one.stop)] for routine, some in windows.items()}
+    across = [joke for joke in located if _across(joke.located, edges[joke.routine])]
+    _share(
+        "of those across the beginning or end of a window, whole in another", [(j.routine, whole(j)) for j in across]
+    )
     borders = {routine: list(_borders([words for words, _ in own])) for routine, own in blocks.items()}
     across = [joke for joke in located if _across(joke.located, borders[joke.routine])]
     _share("of those across a border of the predecessor's, whole in a window", [(j.routine, whole(j)) for j in across])

@@ -37,11 +37,11 @@ _NO_WORDS = re.compile(r"[♪♫♬]|>>+")
 
 
 def spoken(text: str) -> str:
-    """What was said, without what only describes it: ``[Música] hola [ __ ]`` is ``hola [__]``; lines are kept."""
+    """What was said, in one line, without what only describes it: ``[Música] hola [ __ ]`` is ``hola [__]``."""
     text = _MASKED.sub("[__]", text)
     for pattern in (_SOUND, _MARK, _NO_WORDS):
         text = pattern.sub(" ", text)
-    return "\n".join(line for line in (" ".join(line.split()) for line in text.splitlines()) if line)
+    return " ".join(text.split())
 
 
 def merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
@@ -53,14 +53,20 @@ def merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
     Returns:
         One line each, none of them empty; those that only repeat are gone, with the times of the others as they were.
     """
-    cleaned = [segment._replace(text=text) for segment in segments if (text := spoken(segment.text))]
-    for parts, least in ((str.splitlines, 1), (str.split, _LEAST_WORDS)):
-        split = [_Caption(segment.start, segment.end, tuple(parts(segment.text))) for segment in cleaned]
+    shown = [segment for segment in segments if segment.text.strip()]
+    for parts, least in ((_lines, 1), (str.split, _LEAST_WORDS)):
+        split = [_Caption(segment.start, segment.end, tuple(parts(segment.text))) for segment in shown]
         if _rolling(split, least):
             new = [caption.parts[old:] for old, caption in zip(_old(split, least), split, strict=True)]
-            cleaned = [segment._replace(text=" ".join(own)) for segment, own in zip(cleaned, new, strict=True) if own]
+            shown = [segment._replace(text=" ".join(own)) for segment, own in zip(shown, new, strict=True)]
             break
-    return tuple(segment._replace(text=" ".join(segment.text.split())) for segment in cleaned)
+    # Only now, since a line that describes a sound rolls like any other.
+    said = (segment._replace(text=spoken(segment.text)) for segment in shown)
+    return tuple(segment for segment in said if segment.text)
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
 
 
 class _Caption(NamedTuple):

@@ -22,9 +22,9 @@ from tasks.remote.journal import Journal
 from tasks.storage.schemas import JOKES_EXTRACTED, WINDOWS
 from tasks.storage.tables import read_table
 
-# Counted in 9,343 jokes that mistral-large found in 111 routines, put into 353 windows (docs/decisions.md, "Mining jokes").
-JOKES_PER_CHAR = 3.1e-3  # of a window
-REPLY_PER_CHAR = 1.53  # characters of JSON, of a window: each joke comes back as quote and corrected
+# Counted in 9,343 jokes that mistral-large found in 111 routines, put into 318 windows (docs/decisions.md, "Windows").
+JOKES_PER_CHAR = 2.9e-3  # of a window
+REPLY_PER_CHAR = 1.51  # characters of JSON, of a window: each joke comes back as quote and corrected
 JOKE_CHARS = 205
 GRAPH_CHARS = 600  # of a graph of four minds; nothing was recorded
 REPLY_CHARS = {  # of 2,881 recorded ones, with the JSON around them

@@ -29,8 +29,8 @@ KEYWORDS = "joke-keywords/1"
 REFINEMENT = "refine-joke/1"
 REWRITE = "rewrite-joke/1"
 
-# A window of 10,000 characters is about 3,000 tokens; each joke comes back twice, as quote and corrected.
-_EXTRACT_TOKENS = 8_000
+# A window of 12,000 characters is about 3,700 tokens; each joke comes back twice, as quote and corrected.
+_EXTRACT_TOKENS = 10_000
 _STEP_TOKENS = 2_000  # a graph, or a joke of 1,400 characters (the longest of a hundred) once more
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -37,10 +36,12 @@ MAX_WORD_CHARS = 200  # the longest of 500,000 real ones has 36
 
 _PREDECESSOR = re.compile(r"routine_(?P<routine>.+)_transcript", re.IGNORECASE)
 _STEM = re.compile(r"(?P<routine>.+?)(?:\.(?P<language>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?", re.IGNORECASE)
-_TIME = r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
+_TIME = r"(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
 _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
+_NUMBERS = re.compile(r"\s*\d[\d\s:.,>-]*")
 _TAG = re.compile(r"</?[a-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}", re.IGNORECASE)
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf]|Â[¡¿\xa0]")
+_FOREVER = 1e9  # seconds; JSON has whole numbers that no float can hold
 _COLUMNS = {
     "routine": ("routine", "routine_id"),
     "start": ("start", "start_time"),
@@ -147,7 +148,11 @@ def _files(path: Path) -> list[Path]:
 
 def _read_file(file: Path, language: str) -> Iterator[Transcript | BadTranscript]:
     if file.suffix.lower() == ".parquet":
-        for routine in _parquet(file):
+        routines = list(_parquet(file))
+        if not routines:
+            message = f"{file}: the table has no rows. Leave the file out, or make it again."
+            yield BadTranscript(file.stem, "empty", message, str(file))
+        for routine in routines:
             try:
                 yield _transcript(file, "row", language, routine)
             except _Bad as bad:
@@ -203,7 +208,7 @@ def _line(where: str, unit: str, line: _Line) -> tuple[int, Segment]:
             raise _Bad(
                 "bad-time", f"{at}: the {what} is {seconds!r}, not seconds. Mend or remove the {unit}.", line.position
             )
-        if not 0 <= seconds < math.inf:
+        if not 0 <= seconds < _FOREVER:
             message = f"{at}: the {what} is {seconds}, no time from 0 on. Mend or remove the {unit}."
             raise _Bad("bad-time", message, line.position)
     if not _is_unicode(line.text):
@@ -318,17 +323,19 @@ def _captions(file: Path, name: str, declared: str | None) -> _Routine:
     if vtt and not rows[0].startswith("WEBVTT"):
         raise _Bad("torn", f"{file}, line 1 is not WEBVTT, so its beginning is missing. Get the file again.", 1)
     lines: list[_Line] = []
-    for at, block in _blocks(rows, blank=str if vtt else str.strip):
+    for at, block in _blocks(rows, vtt):
         timed = next((number for number, row in enumerate(block) if "-->" in row), None)
         if vtt and timed is None and block[0].startswith(("WEBVTT", "NOTE", "STYLE", "REGION")):
             header = next((row for row in block if row.startswith("Language:")), None)
             declared = header.removeprefix("Language:").strip() if header else declared
             continue
-        if timed is None or timed > 1:
+        loose = 0 if timed is None else _loose(block, timed)
+        if timed is None or loose is not None:
+            number, row = at + (loose or 0), block[loose or 0]
             message = (
-                f"{file}, line {at}: {block[0][:40]!r} belongs to no caption. Put its time before it, or remove it."
+                f"{file}, line {number}: {row[:40]!r} belongs to no caption. Put its time before it, or remove it."
             )
-            raise _Bad("torn", message, at)
+            raise _Bad("torn", message, number)
         found = _TIMES.fullmatch(block[timed])
         if not found:
             message = (
@@ -336,26 +343,37 @@ def _captions(file: Path, name: str, declared: str | None) -> _Routine:
             )
             raise _Bad("torn", message, at + timed)
         times = found.groups()
-        text = block[timed + 1 :]
-        if any("-->" in row for row in text):
-            number = at + timed + 1 + next(number for number, row in enumerate(text) if "-->" in row)
-            raise _Bad(
-                "torn", f"{file}, line {number}: a time among words. Put an empty line before the caption.", number
-            )
-        said = html.unescape(_TAG.sub("", "\n".join(text)))
+        said = html.unescape(_TAG.sub("", "\n".join(block[timed + 1 :]).replace("\\h", " ")))
         lines.append(_Line(at + timed, _seconds(*times[:4]), _seconds(*times[4:]), said))
     return _Routine(name, declared, lines, twice=False)
 
 
-def _blocks(rows: list[str], blank: Callable[[str], str]) -> Iterator[tuple[int, list[str]]]:
-    """Rows that stand together, with the number of the first. YouTube's captions have lines of one blank in them."""
+def _blocks(rows: list[str], vtt: bool) -> Iterator[tuple[int, list[str]]]:
+    """A caption each, from its name or its time on, or what else stands together; with the number of the first row.
+
+    The next caption ends one, and in WebVTT an empty line. SubRip's captions may hold such lines: ffmpeg makes them of
+    YouTube's captions, and lines of one blank.
+    """
+    first = {at - _named(rows, at, vtt) for at, row in enumerate(rows) if "-->" in row}
     block: list[str] = []
-    for at, row in enumerate([*rows, ""], start=1):
-        if blank(row):
-            block.append(row)
-        elif block:
-            yield at - len(block), block
+    for at, row in enumerate([*rows, ""]):
+        if block and (at in first or at == len(rows) or (vtt and not row)):
+            yield at - len(block) + 1, block
             block = []
+        if block or row.strip():
+            block.append(row)
+
+
+def _loose(block: list[str], timed: int) -> int | None:
+    """The number or the half of a time of a caption that was torn, after an empty line in the words of another one."""
+    return next((n for n in range(timed + 2, len(block)) if not block[n - 1] and _NUMBERS.fullmatch(block[n])), None)
+
+
+def _named(rows: list[str], at: int, vtt: bool) -> bool:
+    """Whether the row before a time is the caption's number or, in WebVTT, its name."""
+    before = rows[at - 1].strip() if at else ""
+    alone = at < 2 or not rows[at - 2].strip()
+    return before.isdigit() or (vtt and alone and bool(before))
 
 
 def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str) -> float:

@@ -29,6 +29,11 @@ def test_rolling_captions_without_the_flash_between_them_do_too(lines: list[str]
     assert " ".join(lines).split() == _words(merge(captions))
 
 
+@given(st.lists(st.one_of(_WORD, st.just("[Música]")), min_size=1, max_size=40))
+def test_a_line_that_describes_a_sound_rolls_like_any_other(lines: list[str]) -> None:
+    assert [line for line in lines if line != "[Música]"] == _words(merge(told.rolling(lines)))
+
+
 @given(_LINES, st.integers(2, 4))
 def test_captions_that_do_not_roll_are_not_touched(lines: list[str], lines_each: int) -> None:
     """No line stands in two captions, so nothing may be taken out, however often it is said."""

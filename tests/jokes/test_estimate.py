@@ -52,7 +52,7 @@ def test_before_during_and_after_a_walk(tmp_path: Path) -> None:
     before = calls()
     assert (5, 0) == (before.pop(prompts.EXTRACT), chat.asked)
     chars = 3_600  # of the five windows, about
-    assert {prompt: round(3.1e-3 * chars, -1) for prompt in before} == {
+    assert {prompt: round(2.9e-3 * chars, -1) for prompt in before} == {
         prompt: round(n, -1) for prompt, n in before.items()
     }
     walk(SAMPLES, tmp_path, asker, model=MODEL, sizes=SIZES, steps=("levels",))

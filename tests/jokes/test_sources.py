@@ -85,6 +85,67 @@ def test_tags_entities_and_line_ends_of_windows_are_no_words(tmp_path: Path) -> 
     assert (Segment(1.0, 2.5, "5 < 6"),) == _good(srt).segments
 
 
+# What ffmpeg 9 makes of YouTube's captions, for yt-dlp's --convert-subs srt: lines of one blank, and \\h for a hard one.
+_BY_FFMPEG = """\
+1
+00:00:00,320 --> 00:00:02,389
+<SP>
+llega un tipo al médico
+
+2
+00:00:02,389 --> 00:00:02,399
+llega un tipo al médico
+<SP>
+
+3
+00:00:02,399 --> 00:00:04,190
+llega un tipo al médico
+[Música]
+
+4
+00:00:04,190 --> 00:00:04,200
+[Música]
+<SP>
+
+5
+00:00:10,879 --> 00:00:12,000
+<SP>
+me\\hduele todo
+
+""".replace("<SP>", " ")
+
+
+def test_subrip_that_ffmpeg_made_of_captions_that_roll_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "1.srt"
+    path.write_text(_BY_FFMPEG, encoding="utf-8")
+    said = (Segment(0.32, 2.389, "llega un tipo al médico"), Segment(10.879, 12.0, "me duele todo"))
+    assert said == _good(path).segments
+
+
+_ONE, _TWO, _THREE = (
+    "00:01.000 --> 00:02.000\nuno\n",
+    "00:02.000 --> 00:03.000\ndos\n",
+    "00:03.000 --> 1001:00:04.000\ntres",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("1.vtt", f"WEBVTT\nLanguage: es\n{_ONE}{_TWO}3\n{_THREE}"),
+        ("1.vtt", f"WEBVTT\n\nNOTE nada\n\n     \n\n  \n1\n{_ONE}\n \n{_TWO}\n{_THREE}"),
+        ("1.srt", f"1\n{_ONE}2\n{_TWO}3\n{_THREE}\n"),
+        ("1.srt", f"\n1\n{_ONE}\ndos\n\n{_THREE}"),
+    ],
+)
+def test_a_time_begins_a_caption_whatever_lines_are_missing_or_empty(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    transcript = _good(path)
+    assert ("uno", "dos", "tres") == transcript.words
+    assert Segment(3.0, 3_603_604.0, "tres") == transcript.segments[-1]
+
+
 def test_a_caption_that_is_called_like_a_comment_is_a_caption(tmp_path: Path) -> None:
     path = tmp_path / "1.vtt"
     path.write_text("WEBVTT\n\nNOTE\n00:01.000 --> 00:02.500\nhola\n\nSTYLE\n::cue { color: red }\n")
@@ -158,6 +219,7 @@ def test_a_line_without_a_field_is_refused(tmp_path: Path, given: str) -> None:
         (told.line(float("nan"), 4, "hola"), "bad-time", "line 2: the start is nan, no time"),
         (told.line(3, float("inf"), "hola"), "bad-time", "line 2: the end is inf, no time"),
         (told.line(-3, 4, "hola"), "bad-time", "line 2: the start is -3, no time"),
+        (told.line(3, 10**400, "hola"), "bad-time", "line 2: the end is 1000"),
         (told.line("0:03", 4, "hola"), "bad-time", "line 2: the start is '0:03', not seconds"),
         (told.line(True, 4, "hola"), "bad-time", "line 2: the start is True, not seconds"),
         (told.line(3, None, "hola"), "bad-time", "line 2: the end is None, not seconds"),
@@ -238,15 +300,17 @@ def test_too_few_words_are_believed_what_they_declare(tmp_path: Path) -> None:
     ("text", "line", "said"),
     [
         ("00:01.000 --> 00:02.000\nhola\n", 1, "is not WEBVTT"),
-        ("WEBVTT\nLanguage: es\n00:01.000 --> 00:02.000\nhola\n", 1, "belongs to no caption"),
         ("WEBVTT\n\n00:01.000 --> 00:0x.000\nhola\n", 3, "is no pair of times"),
         ("WEBVTT\n\n00:01.000 -->\n", 3, "is no pair of times"),
         ("WEBVTT\n\n00:01.000 --> 00:02.000\nhola\n\nperdido y solo\n", 6, "belongs to no caption"),
-        ("WEBVTT\n\n00:01.000 --> 00:02.000\nhola\n00:02.000 --> 00:03.000\nchao\n", 5, "a time among words"),
+        ("WEBVTT\n\n00:01.000 --> 00:02.000\nhola\n00:02.000 --> nunca\nchao\n", 5, "is no pair of times"),
+        ("1\n00:00:01,000 --> 00:00:02,000\nhola\n\n2\n00:00:02,0", 5, "'2' belongs to no caption"),
+        ("1\n00:00:01,000 --> 00:00:02,000\nhola\n\n00:00:02,000 -", 5, "'00:00:02,000 -' belongs to no caption"),
+        ("hola\n\n1\n00:00:01,000 --> 00:00:02,000\nhola\n", 1, "'hola' belongs to no caption"),
     ],
 )
 def test_captions_that_are_torn_are_refused_with_the_line(tmp_path: Path, text: str, line: int, said: str) -> None:
-    path = tmp_path / "1.vtt"
+    path = tmp_path / ("1.vtt" if text.startswith(("WEBVTT", "00")) else "1.srt")
     path.write_text(text)
     bad = _bad(path)
     assert ("torn", line) == (bad.code, bad.position)
@@ -273,6 +337,13 @@ def test_a_folder_gives_every_routine_once(tmp_path: Path) -> None:
     second = items[2]
     assert isinstance(second, BadTranscript)
     assert "11.es.vtt has a routine '11' too. Keep one of the two files." in second.message
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_pylist(_rows("a")).slice(0, 0), path)
+    bad = _bad(path)
+    assert ("t", "empty") == (bad.routine, bad.code)
 
 
 def test_rows_of_a_table_without_a_routine_are_refused(tmp_path: Path) -> None:

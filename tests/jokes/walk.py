@@ -41,7 +41,7 @@ def walk(
     chunk_size: int = 2,
     threads: int = 1,
     budget: float | None = None,
-    sizes: tuple[int, int] = (10_000, 1_400),
+    sizes: tuple[int, int] = (12_000, 2_800),
     funnel: str = "default",
 ) -> Walked:
     """Do what is missing."""
