@@ -3,8 +3,8 @@
 Like ``packing.py``, which has a pace and a purse of its own; here both are the chat layer's::
 
     40 texts of 3 conversations  ->  the journal has 8 of them  ->  one question with 32 lines, in 3 conversations
-                                 ->  the chat's engine: paced, paid under the cap, journaled as a whole
-                                 ->  32 answers into the journal, one by one
+                                 ->  the chat's engine: paced, paid under the cap
+                                 ->  its reply, its cost and 32 answers into the journal, in one transaction
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from tasks.chat.asker import Asker
 from tasks.chat.protocol import REFUSED as REFUSED_QUESTION
-from tasks.chat.protocol import Account
-from tasks.remote.errors import Misaligned, TooLarge
+from tasks.chat.protocol import Account, Question, Reply
+from tasks.remote.errors import Misaligned
 from tasks.remote.journal import REFUSED, UNANSWERED, Answer, Journal
 from tasks.remote.loop import run
 from tasks.remote.once import Claims, Once
@@ -125,30 +126,42 @@ class PromptedAsker:
             raise asking.failure
         try:
             given = await self._translated(pack, asking)
-        except (TooLarge, Misaligned) as error:
-            if len(pack) > 1:
-                await self._ask_pack(pack[: len(pack) // 2], asking)
-                await self._ask_pack(pack[len(pack) // 2 :], asking)
-                return
-            given = {pack[0]: Answer(None, REFUSED if isinstance(error, TooLarge) else UNANSWERED)}
         except BaseException as error:
             asking.failure = asking.failure or error
             raise
-        last_words = {asking.keys[text]: answer for text, answer in given.items() if answer.refusal != UNANSWERED}
-        await self._once.put(last_words, [])
+        if not given:
+            await self._ask_pack(pack[: len(pack) // 2], asking)
+            await self._ask_pack(pack[len(pack) // 2 :], asking)
+            return
         for text, answer in given.items():
             asking.futures[asking.keys[text]].set_result(answer)
 
     async def _translated(self, pack: Sequence[str], asking: _Asking) -> dict[str, Answer]:
+        """An answer for each text, on the disk unless another day may bring a better one; none where halves will tell."""
         conversations: list[list[str]] = [[]]
         for text in pack:
             if text in asking.starts and conversations[-1]:
                 conversations.append([])
             conversations[-1].append(text)
+        given: dict[str, Answer] = {}
+
+        def kept(_: Question, reply: Reply) -> dict[bytes, Answer]:
+            # With the reply that was paid: packs may be cut otherwise next time, and then only lines are found.
+            given.update(self._read(pack, reply))
+            return {asking.keys[text]: answer for text, answer in given.items() if answer.refusal != UNANSWERED}
+
         question = self._translator.question(conversations, asking.attempt)
-        ask = partial(self._engine.ask, [question], account=asking.account, fresh=asking.fresh)
+        ask = partial(self._engine.ask, [question], account=asking.account, fresh=asking.fresh, besides=kept)
         (reply,) = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        if reply.text is None:
-            kind = TooLarge if reply.refusal == REFUSED_QUESTION else Misaligned
-            raise kind(f"{self.name}: {reply.message}")
-        return dict(zip(pack, map(Answer, self._translator.read(reply.text, len(pack))), strict=True))
+        if not given and (known := kept(question, reply)):  # the journal had the reply already
+            await self._once.put(known, [])
+        return given
+
+    def _read(self, pack: Sequence[str], reply: Reply) -> dict[str, Answer]:
+        """What a reply says for each text; nothing where it cannot be laid beside them and a smaller pack may do."""
+        if reply.text is not None:
+            with suppress(Misaligned):
+                return dict(zip(pack, map(Answer, self._translator.read(reply.text, len(pack))), strict=True))
+        if len(pack) > 1:
+            return {}
+        return {pack[0]: Answer(None, REFUSED if reply.refusal == REFUSED_QUESTION else UNANSWERED)}
