@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.llava.segments import Unit
-from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget, run_chunks, working_on
+from tasks.plan import Dollars, budget_now, chunk_runner, pausing_at_the_budget, run_chunks, working_on
 from tasks.storage.schemas import TRANSLATIONS
 from tasks.translate import asker, collect_translation, plan_translation, report_translation, translate_chunk
 
@@ -25,7 +25,7 @@ def translate_llava(
     source_language: str = "en",
     unit: Unit = "sentence",
     name: str = "llava",
-    budget_usd: float | None = None,
+    budget_usd: Dollars | None = None,
     restarts: int = 0,
 ) -> Path:
     """Translate LLaVA-Instruct. Press Retry on a failed run to do only what is missing.
