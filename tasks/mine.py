@@ -76,7 +76,8 @@ def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, fu
     work += work_of_jokes(windows, steps, variety, stages, known, paid)
     rates = rates_of_windows(windows, engine, paid)
     limits = chat_of(split_model(windows.parameters["model"])[0]).limits
-    told = estimate(work, known, rates, limits, batch=mode == "batch")
+    seconds_each = paid.seconds_each(engine.engine.name)
+    told = estimate(work, known, rates, limits, seconds_each, batch=mode == "batch")
     get_run_logger().info("%s", told)
     shown(create_table_artifact, key="mine-estimate", table=told.rows(), description=str(told))
     return str(told)

@@ -167,7 +167,7 @@ def test_in_batches_every_question_is_asked_once_at_half_the_price(
 
     run = local.run(DEPLOYMENT, **{**asked, "estimate": True, "seed": 2})
     told = local.wait(run, "COMPLETED")
-    assert ("Skipped", 2) == (told["name"], standin.stats()["batches"])
+    assert ("Estimated", 2) == (told["name"], standin.stats()["batches"])
     assert "Nothing was asked. 48 calls" in told["message"]
 
 
