@@ -54,18 +54,18 @@ def plan_comparison(
     check_restarts(restarts)
     root, logger = DataRoot(Settings().data), get_run_logger()
     chat, model = split_model(judge)
-    service = engine(chat).name
+    service, known = engine(chat).name, prices()
+    known.of(model)  # unknown: better now than when both have written
     version = find_version(root.datasets, dataset)
     certificate = check_version(version)
     source = find_split(version, certificate, split)
     requests = read_requests(Path(source.path), asked["column"], asked["prompt"])
     drawn = Sampling(*sampling)
-    sides = [
-        plan_writing(
-            _contestant(typed, device, load_in_4bit, root), requests, source, asked, drawn, root.jobs, chunk_size
-        )
-        for typed in models
-    ]
+    contestants = [_contestant(typed, device, load_in_4bit, root) for typed in models]
+    for each in contestants:
+        if isinstance(each.who, Remote):
+            known.of(each.who.model)
+    sides = [plan_writing(each, requests, source, asked, drawn, root.jobs, chunk_size) for each in contestants]
     if sides[0].job.folder == sides[1].job.folder:
         raise PermanentError(
             f"{models[0]} and {models[1]} are the same model, so every pair is a tie. Name another one."
