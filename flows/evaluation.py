@@ -29,7 +29,7 @@ from tasks.evaluate import (
     promote_adapter,
     report_evaluation,
 )
-from tasks.plan import budget_now, chunk_runner, pausing_at_the_budget
+from tasks.plan import Dollars, budget_now, chunk_runner, pausing_at_the_budget
 from tasks.services import Asking, asking
 
 
@@ -92,7 +92,7 @@ def compare_jokes(
     max_tokens: int = 400,
     seed: int = 0,
     mode: Asking = "online",
-    budget_usd: float | None = None,
+    budget_usd: Dollars | None = None,
     estimate: bool = False,
     chunk_size: int = 50,
     device: Device = "cuda",

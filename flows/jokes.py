@@ -22,7 +22,16 @@ from tasks.mine import (
     refine_chunk,
     report_jokes,
 )
-from tasks.plan import budget_now, check_name, chunk_runner, estimated, pausing_at_the_budget, run_chunks, working_on
+from tasks.plan import (
+    Dollars,
+    budget_now,
+    check_name,
+    chunk_runner,
+    estimated,
+    pausing_at_the_budget,
+    run_chunks,
+    working_on,
+)
 from tasks.services import Asking, asking
 from tasks.storage.schemas import JOKES_REFINED, WINDOW_JOKES
 
@@ -37,7 +46,7 @@ def mine_jokes(
     models: dict[Step, str] | None = None,
     funnel: Preset = "default",
     mode: Asking = "online",
-    budget_usd: float | None = None,
+    budget_usd: Dollars | None = None,
     estimate: bool = False,
     max_chars: int = 12_000,
     overlap_chars: int = 2_800,

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
 from tasks.llava.segments import Unit
-from tasks.plan import budget_now, check_name, chunk_runner, pausing_at_the_budget, run_chunks, working_on
+from tasks.plan import (
+    Dollars,
+    budget_now,
+    check_name,
+    chunk_runner,
+    estimated,
+    pausing_at_the_budget,
+    run_chunks,
+    working_on,
+)
 from tasks.storage.schemas import TRANSLATIONS
-from tasks.translate import asker, collect_translation, plan_translation, report_translation, translate_chunk
+from tasks.translate import (
+    asker,
+    collect_translation,
+    estimate_cost,
+    plan_translation,
+    report_translation,
+    translate_chunk,
+)
 
 
 @flow(name="translate-llava", task_runner=chunk_runner())
@@ -25,9 +43,10 @@ def translate_llava(
     source_language: str = "en",
     unit: Unit = "sentence",
     name: str = "llava",
-    budget_usd: float | None = None,
+    budget_usd: Dollars | None = None,
+    estimate: bool = False,
     restarts: int = 0,
-) -> Path:
+) -> Path | State[Any]:
     """Translate LLaVA-Instruct. Press Retry on a failed run to do only what is missing.
 
     Args:
@@ -44,6 +63,7 @@ def translate_llava(
         unit: What travels on a line of its own: a sentence, or a whole line.
         name: First part of the tables' names, such as "llava" in tables/llava-es.parquet.
         budget_usd: What the job may cost in all, over all its runs; the run pauses there. Only Mistral costs anything.
+        estimate: Only say what it would cost: calls, tokens, dollars, time. Nothing is asked.
         restarts: Counted by the automation that starts a crashed run again; leave it 0.
 
     Returns:
@@ -54,6 +74,8 @@ def translate_llava(
     manifest = plan_translation(
         source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts
     )
+    if estimate:
+        return estimated(estimate_cost(manifest))
     budget = budget_now(budget_usd)
     with pausing_at_the_budget(), working_on(manifest.folder, asker):
         missing = run_chunks(translate_chunk, manifest, TRANSLATIONS, chunks, force, restarts, budget_usd=budget)

@@ -21,8 +21,8 @@ from tasks.judging.plan import Comparison, Side
 from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, nothing_to_do, patient, run_chunks, shown, working_on
-from tasks.services import Asking, engine, journal, prices
+from tasks.plan import check_restarts, estimated, patient, run_chunks, shown, working_on
+from tasks.services import Asking, chat_of, engine, journal, prices
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
@@ -54,18 +54,18 @@ def plan_comparison(
     check_restarts(restarts)
     root, logger = DataRoot(Settings().data), get_run_logger()
     chat, model = split_model(judge)
-    service = engine(chat).name
+    service, known = engine(chat).name, prices()
+    known.of(model)  # unknown: better now than when both have written
     version = find_version(root.datasets, dataset)
     certificate = check_version(version)
     source = find_split(version, certificate, split)
     requests = read_requests(Path(source.path), asked["column"], asked["prompt"])
     drawn = Sampling(*sampling)
-    sides = [
-        plan_writing(
-            _contestant(typed, device, load_in_4bit, root), requests, source, asked, drawn, root.jobs, chunk_size
-        )
-        for typed in models
-    ]
+    contestants = [_contestant(typed, device, load_in_4bit, root) for typed in models]
+    for each in contestants:
+        if isinstance(each.who, Remote):
+            known.of(each.who.model)
+    sides = [plan_writing(each, requests, source, asked, drawn, root.jobs, chunk_size) for each in contestants]
     if sides[0].job.folder == sides[1].job.folder:
         raise PermanentError(
             f"{models[0]} and {models[1]} are the same model, so every pair is a tie. Name another one."
@@ -84,8 +84,7 @@ def plan_comparison(
 
 def estimate_cost(comparison: Comparison, mode: Asking) -> State[Any]:
     """Say what it would cost; nothing is asked."""
-    told = price_comparison(comparison, mode)
-    return nothing_to_do(f"Nothing was asked. {told}")
+    return estimated(price_comparison(comparison, mode))
 
 
 @task(task_run_name="estimate", **LOCAL)
@@ -94,7 +93,7 @@ def price_comparison(comparison: Comparison, mode: Asking) -> str:
     from tasks.judging.cost import estimate_of, questions_of
 
     root = DataRoot(Settings().data)
-    services = {chat: engine(chat).name for chat in questions_of(comparison)}
+    services = {chat: chat_of(chat) for chat in questions_of(comparison)}
     found = estimate_of(comparison, services, journal(root), prices(), mode == "batch")
     rows = [row for each in found for row in each.rows()]
     shown(create_table_artifact, key="estimate", table=rows, description="What compare-jokes would cost")

@@ -13,6 +13,7 @@ from tasks.chat import split_model
 from tasks.chat.protocol import Account
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.jokes.collect import Tables
+from tasks.jokes.plan import account_of
 from tasks.jokes.refine import Asked
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, patient, shown
@@ -76,7 +77,8 @@ def estimate_cost(windows: Manifest, asked: Mapping[Step, str], variety: str, fu
     work += work_of_jokes(windows, steps, variety, stages, known, paid)
     rates = rates_of_windows(windows, engine, paid)
     limits = chat_of(split_model(windows.parameters["model"])[0]).limits
-    told = estimate(work, known, rates, limits, batch=mode == "batch")
+    seconds_each = paid.seconds_each(engine.engine.name)
+    told = estimate(work, known, rates, limits, seconds_each, batch=mode == "batch")
     get_run_logger().info("%s", told)
     shown(create_table_artifact, key="mine-estimate", table=told.rows(), description=str(told))
     return str(told)
@@ -98,9 +100,9 @@ def ask_in_batches(
 def ask_all(manifest: Manifest, budget: float | None, chunks: Sequence[int] | None, windows: Manifest | None) -> None:
     """Submit batches, wait for them, collect them."""
     if windows is None:
-        _extracted(manifest, manifest.pending(WINDOW_JOKES, chunks), _account(manifest, budget), "batch")
+        _extracted(manifest, manifest.pending(WINDOW_JOKES, chunks), account_of(manifest, manifest, budget), "batch")
     else:
-        _refined(manifest, manifest.pending(JOKES_REFINED, chunks), _account(manifest, budget, windows), "batch")
+        _refined(manifest, manifest.pending(JOKES_REFINED, chunks), account_of(manifest, windows, budget), "batch")
 
 
 @task(task_run_name="windows {chunk.name}", **REMOTE)
@@ -109,7 +111,7 @@ def extract_chunk(chunk: Chunk, manifest: Manifest, budget: float | None) -> Pat
     from tasks.jokes.chunk import windows_that_failed, write_windows
 
     again = windows_that_failed(manifest.aside(chunk))
-    rows = _extracted(manifest, [chunk], _account(manifest, budget), "online", again)
+    rows = _extracted(manifest, [chunk], account_of(manifest, manifest, budget), "online", again)
     path = write_windows(rows, manifest.path(chunk), manifest.job)
     manifest.aside(chunk).unlink(missing_ok=True)
     return path
@@ -147,7 +149,7 @@ def refine_chunk(chunk: Chunk, manifest: Manifest, budget: float | None, windows
     from tasks.jokes.chunk import steps_that_failed, write_jokes
 
     again = steps_that_failed(manifest.aside(chunk))
-    rows = _refined(manifest, [chunk], _account(manifest, budget, windows), "online", again)
+    rows = _refined(manifest, [chunk], account_of(manifest, windows, budget), "online", again)
     path = write_jokes(rows, manifest.path(chunk), manifest.job)
     manifest.aside(chunk).unlink(missing_ok=True)
     return path
@@ -211,7 +213,3 @@ def _refined(
     steps = {step: Asked(*engine_and_model(model, mode)) for step, model in manifest.parameters["steps"].items()}
     wanted = PRESETS[manifest.parameters["funnel"]].of_steps(steps).wants
     return refine_jokes(rows, steps, account, variety=manifest.parameters["variety"], wanted=wanted, again=again)
-
-
-def _account(manifest: Manifest, budget: float | None, *others: Manifest) -> Account:
-    return Account(manifest.job, (manifest.job, *(each.job for each in others)), budget)

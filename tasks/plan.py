@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
@@ -29,6 +29,7 @@ from prefect.input import RunInput
 from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
+from pydantic import Field
 
 from tasks.chat.protocol import BudgetReached
 from tasks.chunks.lock import only_run
@@ -42,6 +43,9 @@ from tasks.storage.schemas import TableSchema
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# A cap of NaN would hold nothing back: no sum is larger.
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 MAX_RESTARTS = 3
 _NAMED = 10  # chunks named in a message
@@ -234,7 +238,7 @@ class _Progress:
 class RaisedBudget(RunInput):
     """What the form asks for when a run that paused at its budget is resumed."""
 
-    budget_usd: float
+    budget_usd: Dollars
 
 
 _PAUSED = "budget-"  # how keys of these pauses begin

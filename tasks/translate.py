@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.chat.asker import Asker as ChatAsker
 from tasks.chat.prices import read_prices
@@ -22,11 +22,11 @@ from tasks.services import journal, prices
 from tasks.settings import Settings, read_options
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import CONVERSATIONS
+from tasks.storage.schemas import CONVERSATIONS, TRANSLATIONS
 from tasks.storage.tables import read_group
 from tasks.translators import module_of
 from tasks.translators.packing import Asker
-from tasks.translators.prompted import PromptedAsker
+from tasks.translators.prompted import RATES, CountingAsker, PromptedAsker
 from tasks.translators.protocol import Prompted, Translator
 
 if TYPE_CHECKING:
@@ -100,6 +100,36 @@ def plan_translation(
     manifest = plan(source, root.jobs, chunk_size, parameters, versions)
     get_run_logger().info("%s: %d rows, %d of them refused.", manifest.job, manifest.rows, manifest.rejected)
     return manifest
+
+
+@task(task_run_name="estimate", **LOCAL)
+def estimate_cost(manifest: Manifest) -> str:
+    """Say what the first translator would cost for the chunks that are missing; nothing is asked."""
+    from tasks.chat.estimate import estimate
+    from tasks.llava.translate import from_table, translate_rows
+
+    root, asked = DataRoot(Settings().data), manifest.parameters
+    source, target = asked["source_language"], asked["target"]
+    first = open_translator(asked["translators"][0], source, target)
+    if not isinstance(first, Prompted):
+        return f"{first.name} costs nothing; what comes after it is asked for rows that it fails on alone."
+    answers, known = journal(root), prices()
+    counting = CountingAsker(first, answers, known, source, target)
+    for chunk in manifest.pending(TRANSLATIONS):
+        translate_rows(
+            from_table(read_group(manifest.rows_path, CONVERSATIONS, chunk.number)),
+            [counting],
+            job=manifest.job,
+            languages=(source, target),
+            unit=asked["unit"],
+            memories=_memories(asked["corrections"], asked["memory"], source, target, root),
+        )
+    work = [counting.work] if counting.work else []
+    found = estimate(work, known, RATES, first.chat.limits, answers.seconds_each(first.chat.name))
+    told = f"{found} Lines that have to be asked again are not in it."
+    get_run_logger().info("%s", told)
+    shown(create_table_artifact, key="translate-estimate", table=found.rows(), description=told)
+    return told
 
 
 @task(task_run_name="{chunk.name}", **REMOTE)

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import yaml
 from prefect import Flow
+from prefect.exceptions import ParameterTypeError
 from prefect.flows import load_flow_from_entrypoint
+from pydantic import ValidationError
 
+from tasks.plan import RaisedBudget
 from tasks.settings import CHECKOUT
 
 HEAVY = "argilla ctranslate2 cv2 easyocr googletrans matplotlib onnxruntime peft torch transformers".split()
@@ -61,6 +64,16 @@ def test_a_deployment_and_its_schedules_have_valid_parameters(deployment: dict[s
     open_ones = dict.fromkeys(required, "given by the user")
     for schedule in [{}, *deployment["schedules"]]:
         flow.validate_parameters({**open_ones, **given, **schedule.get("parameters", {})})
+
+
+@pytest.mark.parametrize("budget", [float("nan"), float("inf"), -0.01])
+def test_a_budget_is_a_number_of_dollars(budget: float, deployment: dict[str, Any], flow: Flow[..., Any]) -> None:
+    if "budget_usd" not in flow.parameters.properties:
+        return
+    with pytest.raises(ParameterTypeError, match="budget_usd"):
+        flow.validate_parameters({**deployment.get("parameters", {}), "budget_usd": budget})
+    with pytest.raises(ValidationError, match="budget_usd"):
+        RaisedBudget(budget_usd=budget)
 
 
 def test_a_deployment_uses_one_of_our_pools(deployment: dict[str, Any]) -> None:

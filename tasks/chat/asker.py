@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -42,12 +42,21 @@ FIRST = 3  # calls under way until the first answer has said what the service al
 READINGS = 3  # of one question, while its answers are not the JSON that was asked for; each is paid
 
 
+Besides = Callable[[Question, Reply], Mapping[bytes, Answer]]
+
+
+def nothing(question: Question, reply: Reply) -> Mapping[bytes, Answer]:
+    """A reply answers its question and nothing else."""
+    return {}
+
+
 @dataclass(slots=True)
 class Asking:
-    """What one call of ``Asker.ask`` has claimed, and the first error that ends it."""
+    """What one call of ``Asker.ask`` has claimed, what replies answer besides, and the first error that ends it."""
 
     account: Account
     futures: dict[bytes, asyncio.Future[Answer]]
+    besides: Besides
     failure: BaseException | None = None
 
 
@@ -116,16 +125,31 @@ class Asker:
         """The chat's name."""
         return self.chat.name
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
-        """Get a reply to every question; see ``Engine.ask``."""
-        return run(self._ask(questions, account, fresh))
+    def ask(
+        self,
+        questions: Sequence[Question],
+        *,
+        account: Account,
+        fresh: bool = False,
+        besides: Besides = nothing,
+    ) -> list[Reply]:
+        """Get a reply to every question; see ``Engine.ask``.
+
+        Args:
+            questions: Equal ones are asked once.
+            account: Who asks, and what it may cost.
+            fresh: Ask again what the journal knows.
+            besides: What else a reply answers, by key: kept with it in one transaction. Not called for what the
+                journal knows.
+        """
+        return run(self._ask(questions, account, fresh, besides))
 
     def close(self) -> None:
         """Let go of the chat and the writing thread."""
         run(self.chat.aclose())
         self._once.close()
 
-    async def _ask(self, questions: Sequence[Question], account: Account, fresh: bool) -> list[Reply]:
+    async def _ask(self, questions: Sequence[Question], account: Account, fresh: bool, besides: Besides) -> list[Reply]:
         keys = [key_of_question(self.name, question) for question in questions]
         asked = dict(zip(keys, questions, strict=True))
 
@@ -133,7 +157,7 @@ class Asker:
             missing = claims.missing
             for model in {asked[key].model for key in missing}:
                 self._prices.of(model)  # unknown: better now than after some were paid
-            asking = Asking(account, claims.futures)
+            asking = Asking(account, claims.futures, besides)
             # After a failure no new call starts, but those under way are waited for: their answers are paid.
             results = await asyncio.gather(
                 *(self._ask_one(key, asked[key], asking) for key in missing), return_exceptions=True
@@ -168,7 +192,7 @@ class Asker:
             if question.model not in self._serves:  # then it may be a wrong setting, and no fault of the question
                 await self._ping(question, asking)
             reply = replace(paid, refusal=REFUSED, message=str(error))
-            await self._once.put({key: to_answer(reply)}, [])
+            await self._once.put({key: to_answer(reply), **asking.besides(question, reply)}, [])
         except TransientError as error:
             if asking.failure is not None or not await self._alive(question, asking):
                 raise
@@ -226,7 +250,7 @@ class Asker:
             return Made(Reply(completion.text), {}, call(PING, cost))
         reply = judge(question, completion, attempt.paid, cost)
         final = reply.refusal != UNREADABLE or attempt.last
-        answers = {attempt.key: to_answer(reply)} if final else {}
+        answers = {attempt.key: to_answer(reply), **attempt.asking.besides(question, reply)} if final else {}
         return Made(reply, answers, call(reply.refusal or "answered", cost))
 
     async def _kept(self, made: Made) -> Reply:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tasks.chat.prices import Prices
 from tasks.chat.protocol import Limits, Question
@@ -68,6 +68,16 @@ class Work:
     prompt_chars: float
     reply_chars: float
     highest_usd: float
+
+    def __add__(self, other: Work) -> Work:
+        """Both together: work of the same kind."""
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            prompt_chars=self.prompt_chars + other.prompt_chars,
+            reply_chars=self.reply_chars + other.reply_chars,
+            highest_usd=self.highest_usd + other.highest_usd,
+        )
 
 
 @dataclass(frozen=True, slots=True)

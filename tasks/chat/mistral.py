@@ -24,7 +24,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import from_json
 
 from tasks.chat.protocol import Chat, Completion, Limits, Question, UnknownModel
@@ -56,6 +56,13 @@ class Options(BaseModel):
     tokens_per_minute: int | None = Field(None, gt=0, description="At most; else what the headers allow.")
     timeout_seconds: float = Field(120.0, gt=0, description="How long to wait for an answer.")
 
+    @field_validator("api_key")
+    @classmethod
+    def _bare(cls, key: SecretStr | None) -> SecretStr | None:
+        """Without the line break that a file of secrets ends with; an empty one is none."""
+        bare = key.get_secret_value().strip() if key else ""
+        return SecretStr(bare) if bare else None
+
 
 def open_chat(options: Options) -> Chat:
     """Make the chat; nothing is sent yet.
@@ -75,10 +82,12 @@ class MistralChat:
                 "MISTRAL_API_KEY is not set. Set it to a key of your account at console.mistral.ai, or set "
                 "TRASVASE_MISTRAL_URL to a server of your own; scripted:upper tries a walk without either."
             )
+        key = options.api_key.get_secret_value() if options.api_key else None
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise Denied("MISTRAL_API_KEY holds a character that no key has. Copy the key again.")
         self.name = "mistral" if options.url is None else f"mistral@{options.url.rstrip('/')}"
         self.limits = Limits(options.at_once, options.rate, options.max_rate, options.tokens_per_minute)
         self._options = options
-        key = options.api_key.get_secret_value() if options.api_key else None
         self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         self._free: list[httpx2.AsyncClient] = []
         self._tls: ssl.SSLContext | None = None
@@ -147,7 +156,7 @@ class MistralChat:
         status, words = response.status_code, _words(response)
         if self._options.api_key is not None:
             words = words.replace(self._options.api_key.get_secret_value(), "(the key)")  # some servers repeat it
-        said = f"{self.name} answered {status}: {words}"
+        said = f"{self.name} answered {status}: {words}" + ("" if words.endswith((".", "!", "?")) else ".")
         headers = response.headers
         wait = _seconds(headers.get("retry-after"))
         if status == 429 or (status == 503 and wait is not None):
@@ -181,6 +190,8 @@ class MistralChat:
         listed = await self._list()
         if not named and (not listed or model in listed):
             return error
+        if response.status_code == 404 and not listed:
+            return error  # a server says so too at an address that it does not have
         names = f" It lists: {', '.join(sorted(listed))}." if listed else ""
         return UnknownModel(
             f"{error.args[0].split(' Check ')[0]} It does not know the model {model!r}, or has retired it. See which ones "
@@ -273,7 +284,7 @@ class MistralChat:
             choice, usage = answer["choices"][0], answer["usage"]
             finish = choice["finish_reason"] or "stop"
             prompt_tokens, completion_tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-            text, model = _text(choice["message"]["content"]), str(answer["model"])
+            text, model = _text(choice["message"].get("content")), str(answer["model"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}).") from error
         if finish == "error" or min(prompt_tokens, completion_tokens) < 0:
@@ -336,11 +347,13 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def _text(content: Any) -> str:
-    """The assistant's words: a string, or the text among the parts that reasoning models send.
+    """The assistant's words: a string, nothing, or the text among the parts that reasoning models send.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: It is none of these.
     """
+    if content is None:  # all that it may say went into its reasoning, which some servers send beside it
+        return ""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -351,16 +364,22 @@ def _text(content: Any) -> str:
 def _kind(response: httpx2.Response) -> str | None:
     """The ``type`` of an error in JSON."""
     try:
-        error = from_json(response.content)
+        error = _error(response)
     except ValueError:
         return None
     return error.get("type") if isinstance(error, dict) else None
 
 
+def _error(response: httpx2.Response) -> Any:
+    """An error in JSON; other servers wrap it once more."""
+    error = from_json(response.content)
+    return error.get("error") or error if isinstance(error, dict) else error
+
+
 def _words(response: httpx2.Response) -> str:
     """What a service says itself, in one line."""
     try:
-        error = from_json(response.content)
+        error = _error(response)
         said = str(error.get("message") or error.get("detail") or error) if isinstance(error, dict) else str(error)
     except ValueError:
         said = response.text

@@ -58,10 +58,16 @@ class MistralBatches:
 
     async def upload(self, name: str, lines: bytes) -> str:
         """Store a file of lines; its id."""
-        with self._worded():
-            stored = await self._chat.sdk.files.upload_async(
-                file={"file_name": name, "content": lines}, purpose="batch"
-            )
+        try:
+            with self._worded(gone=True):
+                stored = await self._chat.sdk.files.upload_async(
+                    file={"file_name": name, "content": lines}, purpose="batch"
+                )
+        except _Gone as error:
+            raise PermanentError(
+                f"{self.name} takes no files, so it has no batches: leave mode=batch away. If it is Mistral, check "
+                "TRASVASE_MISTRAL_URL: it is the address without /v1."
+            ) from error
         return stored.id
 
     async def create(self, file_id: str, model: str, digest: str) -> Job:

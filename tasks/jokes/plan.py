@@ -26,6 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.chat.protocol import Account
 from tasks.chunks.manifest import Manifest, Source, job_folder, plan_rows, read_manifest
 from tasks.jokes.sources import BadSource, BadTranscript, read_transcripts
 from tasks.jokes.transcript import Segment, Transcript
@@ -112,6 +113,19 @@ def plan_refining(
     origin = Source(str(jokes), str(found["sha256"]), int(found["bytes"]))
     rows = read_table(jokes, JOKES_EXTRACTED)
     return plan_rows(REFINE, origin, parameters, versions, chunk_size, rows, JOKES_EXTRACTED, jobs)
+
+
+def account_of(job: Manifest, windows: Manifest, budget: float | None) -> Account:
+    """Who pays for a job of a walk: one budget holds for its windows and for all that was ever asked about their jokes.
+
+    Args:
+        job: The one that asks: of windows, or of their jokes.
+        windows: The walk's job of windows.
+        budget: What the walk may cost in all; None for no end.
+    """
+    refining = (read_manifest(folder) for folder in windows.folder.parent.glob(f"{REFINE}-*"))
+    jobs = {each.job for each in refining if each and Path(each.source.path).parent.name == windows.job}
+    return Account(job.job, tuple(sorted({*jobs, job.job, windows.job})), budget)
 
 
 def transcripts_of(manifest: Manifest) -> dict[str, Transcript]:

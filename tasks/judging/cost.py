@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tasks.chat.estimate import Estimate, billed_rates, estimate, unasked, work_of
 from tasks.chat.prices import Prices
-from tasks.chat.protocol import Question
+from tasks.chat.protocol import Chat, Question
 from tasks.judging import prompts, write
 from tasks.judging.contestants import Remote
 from tasks.judging.plan import Comparison
@@ -37,14 +37,14 @@ def questions_of(comparison: Comparison) -> dict[str, list[Question]]:
 
 
 def estimate_of(
-    comparison: Comparison, services: Mapping[str, str], journal: Journal, prices: Prices, batch: bool
+    comparison: Comparison, services: Mapping[str, Chat], journal: Journal, prices: Prices, batch: bool
 ) -> list[Estimate]:
     """What it would cost, one estimate per service.
 
     Args:
         comparison: What is to be compared.
-        services: Who answers, such as ``mistral@http://…``, by chat.
-        journal: What it knows costs nothing.
+        services: Who answers, by chat's name.
+        journal: What it knows costs nothing; it also knows how long a service takes.
         prices: What models cost.
         batch: Whether it would go in batches.
 
@@ -53,7 +53,8 @@ def estimate_of(
     """
     found = []
     for chat, questions in questions_of(comparison).items():
-        rest = unasked(questions, services[chat], journal)
-        rates = billed_rates(questions, services[chat], journal)
-        found.append(estimate(work_of(rest, prices, _REPLIES), prices, rates, batch=batch))
+        service = services[chat]
+        work = work_of(unasked(questions, service.name, journal), prices, _REPLIES)
+        rates = billed_rates(questions, service.name, journal)
+        found.append(estimate(work, prices, rates, service.limits, journal.seconds_each(service.name), batch))
     return found

@@ -4,7 +4,8 @@
     8c1f0a9c01d2e477,a,ana
     77b0e4c1a9f30d44,neither,ana
 
-``id`` is a pair's in the table that compare-jokes left, ``choice`` one of a, b, tie and neither; ``user`` may be left out.
+``id`` is a pair's in the table that compare-jokes left, ``choice`` one of a, b, tie and neither, or empty where nobody has
+chosen yet; ``user`` may be left out.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def read_choices(path: Path, pairs: Container[str]) -> tuple[dict[str, dict[str,
     others = 0
     for line, row in enumerate(_rows(path), start=1):
         identity, choice, user = (str(row.get(name) or "").strip() for name in ("id", "choice", "user"))
+        if not choice:
+            continue  # a pair of the sheet that this person has not looked at
         if choice.lower() not in CHOICES:
             raise BadChoices(f"{path}, row {line}: the choice is {choice!r}. Choices are {', '.join(CHOICES)}.")
         if identity in pairs:

@@ -354,6 +354,13 @@ class Journal:
         with self._lock, self._worded():
             return [Call(*row) for row in self._db.execute(f"SELECT * FROM calls {where} ORDER BY at", values)]
 
+    def seconds_each(self, service: str) -> float | None:
+        """How long a service took for one request that it answered, on average; None where it answered none."""
+        query = "SELECT avg(seconds) FROM calls WHERE service = ? AND outcome = 'answered'"
+        with self._lock, self._worded():
+            (seconds,) = self._db.execute(query, (service,)).fetchone()
+        return None if seconds is None else float(seconds)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock, self._worded():

@@ -3,8 +3,8 @@
 Like ``packing.py``, which has a pace and a purse of its own; here both are the chat layer's::
 
     40 texts of 3 conversations  ->  the journal has 8 of them  ->  one question with 32 lines, in 3 conversations
-                                 ->  the chat's engine: paced, paid under the cap, journaled as a whole
-                                 ->  32 answers into the journal, one by one
+                                 ->  the chat's engine: paced, paid under the cap
+                                 ->  its reply, its cost and 32 answers into the journal, in one transaction
 """
 
 from __future__ import annotations
@@ -12,18 +12,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from tasks.chat.asker import Asker
+from tasks.chat.estimate import Rates, Work
+from tasks.chat.prices import Prices
 from tasks.chat.protocol import REFUSED as REFUSED_QUESTION
-from tasks.chat.protocol import Account
-from tasks.remote.errors import Misaligned, TooLarge
+from tasks.chat.protocol import Account, Question, Reply
+from tasks.remote.errors import Misaligned
 from tasks.remote.journal import REFUSED, UNANSWERED, Answer, Journal
 from tasks.remote.loop import run
 from tasks.remote.once import Claims, Once
 from tasks.translators.packing import packs, questions
 from tasks.translators.protocol import Limits, Prompted
+
+_KEY_CHARS = 9  # of a line's key, quotes and comma in a reply
+# docs/decisions.md, "Mistral as a translator": 444,000 and 441,000 tokens per 1,000 rows, over the characters counted here.
+RATES = Rates(
+    0.23,
+    0.27,
+    "Mistral's tokenizer Tekken (mistral-common 1.13.1, 240911) on 3,000 English rows and their recorded Spanish; another "
+    "language or a newer model may count otherwise",
+)
 
 
 @dataclass(slots=True)
@@ -37,6 +49,16 @@ class _Asking:
     keys: dict[str, bytes]
     futures: dict[bytes, asyncio.Future[Answer]]
     failure: BaseException | None = None
+
+
+def conversations_of(pack: Sequence[str], starts: Collection[str]) -> list[list[str]]:
+    """The texts of a request, those of a conversation together."""
+    conversations: list[list[str]] = [[]]
+    for text in pack:
+        if text in starts and conversations[-1]:
+            conversations.append([])
+        conversations[-1].append(text)
+    return conversations
 
 
 class PromptedAsker:
@@ -125,30 +147,92 @@ class PromptedAsker:
             raise asking.failure
         try:
             given = await self._translated(pack, asking)
-        except (TooLarge, Misaligned) as error:
-            if len(pack) > 1:
-                await self._ask_pack(pack[: len(pack) // 2], asking)
-                await self._ask_pack(pack[len(pack) // 2 :], asking)
-                return
-            given = {pack[0]: Answer(None, REFUSED if isinstance(error, TooLarge) else UNANSWERED)}
         except BaseException as error:
             asking.failure = asking.failure or error
             raise
-        last_words = {asking.keys[text]: answer for text, answer in given.items() if answer.refusal != UNANSWERED}
-        await self._once.put(last_words, [])
+        if not given:
+            await self._ask_pack(pack[: len(pack) // 2], asking)
+            await self._ask_pack(pack[len(pack) // 2 :], asking)
+            return
         for text, answer in given.items():
             asking.futures[asking.keys[text]].set_result(answer)
 
     async def _translated(self, pack: Sequence[str], asking: _Asking) -> dict[str, Answer]:
-        conversations: list[list[str]] = [[]]
-        for text in pack:
-            if text in asking.starts and conversations[-1]:
-                conversations.append([])
-            conversations[-1].append(text)
-        question = self._translator.question(conversations, asking.attempt)
-        ask = partial(self._engine.ask, [question], account=asking.account, fresh=asking.fresh)
+        """An answer for each text, on the disk unless another day may bring a better one; none where halves will tell."""
+        given: dict[str, Answer] = {}
+
+        def kept(_: Question, reply: Reply) -> dict[bytes, Answer]:
+            # With the reply that was paid: packs may be cut otherwise next time, and then only lines are found.
+            given.update(self._read(pack, reply))
+            return {asking.keys[text]: answer for text, answer in given.items() if answer.refusal != UNANSWERED}
+
+        question = self._translator.question(conversations_of(pack, asking.starts), asking.attempt)
+        ask = partial(self._engine.ask, [question], account=asking.account, fresh=asking.fresh, besides=kept)
         (reply,) = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        if reply.text is None:
-            kind = TooLarge if reply.refusal == REFUSED_QUESTION else Misaligned
-            raise kind(f"{self.name}: {reply.message}")
-        return dict(zip(pack, map(Answer, self._translator.read(reply.text, len(pack))), strict=True))
+        if not given and (known := kept(question, reply)):  # the journal had the reply already
+            await self._once.put(known, [])
+        return given
+
+    def _read(self, pack: Sequence[str], reply: Reply) -> dict[str, Answer]:
+        """What a reply says for each text; nothing where it cannot be laid beside them and a smaller pack may do."""
+        if reply.text is not None:
+            with suppress(Misaligned):
+                return dict(zip(pack, map(Answer, self._translator.read(reply.text, len(pack))), strict=True))
+        if len(pack) > 1:
+            return {}
+        return {pack[0]: Answer(None, REFUSED if reply.refusal == REFUSED_QUESTION else UNANSWERED)}
+
+
+class CountingAsker:
+    """Asks nothing, and counts what a ``PromptedAsker`` would ask.
+
+    Args:
+        translator: The prompt.
+        journal: What it knows costs nothing.
+        prices: What models cost.
+        source: Language of the texts.
+        target: Language to translate into.
+
+    Attributes:
+        work: What was counted so far; None where nothing was.
+    """
+
+    def __init__(self, translator: Prompted, journal: Journal, prices: Prices, source: str, target: str) -> None:
+        self._translator = translator
+        self._journal = journal
+        self._price = prices.of(translator.model)
+        self._languages = (source, target)
+        self._counted: set[bytes] = set()
+        self.work: Work | None = None
+
+    @property
+    def name(self) -> str:
+        """Name and version of the translator."""
+        return self._translator.name
+
+    def ask(
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+    ) -> dict[str, Answer]:
+        """What the journal knows; the rest is counted, each text once, and stays unanswered.
+
+        Args:
+            texts: As a ``PromptedAsker`` gets them.
+            job: Of no matter here.
+            attempt: A second opinion is not counted: nobody knows yet which texts will need one.
+            fresh: The same.
+            starts: Texts with which a conversation begins.
+        """
+        keys = questions(self.name, *self._languages, 0, dict.fromkeys(texts))
+        known = self._journal.get(list(keys.values()))
+        missing = [text for text, key in keys.items() if key not in known and key not in self._counted]
+        if attempt == 0 and not fresh:
+            self._counted.update(keys[text] for text in missing)
+            for pack in packs(missing, self._translator.limits, starts):
+                self._count(self._translator.question(conversations_of(pack, starts), 0), pack)
+        return {text: known.get(key, Answer(None, UNANSWERED)) for text, key in keys.items()}
+
+    def _count(self, question: Question, pack: Sequence[str]) -> None:
+        # A line comes back about as long as it went, with its key and quotes.
+        reply = sum(map(len, pack)) + _KEY_CHARS * len(pack)
+        one = Work(question.model, question.prompt, 1, question.chars, reply, self._price.highest(question))
+        self.work = one if self.work is None else self.work + one

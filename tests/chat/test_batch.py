@@ -457,3 +457,10 @@ def test_killed_before_any_step_it_goes_on_and_nothing_is_submitted_or_paid_twic
 def test_a_chat_without_batches_says_so() -> None:
     with pytest.raises(PermanentError, match="The chat 'scripted' has no batches"):
         open_batches(open_scripted(ScriptedOptions()))
+
+
+def test_a_server_without_batches_says_so_and_nothing_is_held(standin: MistralBatchStandIn, journal: Journal) -> None:
+    asker = BatchAsker(open_batches(open_chat(Options(url=f"{standin.url}/v1"))), journal, read_prices())
+    with pytest.raises(PermanentError, match="it has no batches: leave mode=batch away"):
+        asker.ask(questions("one"), account=JOB)
+    assert 0 == journal.spent(["job"]).usd

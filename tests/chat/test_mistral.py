@@ -79,8 +79,8 @@ def _ask(
 
 
 @contextmanager
-def _server(answer: bytes) -> Iterator[str]:
-    """A server that gives one and the same bytes to whoever connects."""
+def _server(answer: bytes, models: bytes | None = None) -> Iterator[str]:
+    """A server that gives one and the same bytes to whoever connects; others to who asks for its models."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -92,8 +92,8 @@ def _server(answer: bytes) -> Iterator[str]:
                 except OSError:
                     return
                 with connection:
-                    connection.recv(65_536)
-                    connection.sendall(answer)
+                    listing = connection.recv(65_536).startswith(b"GET")
+                    connection.sendall(models if models and listing else answer)
 
         Thread(target=serve, daemon=True).start()
         try:
@@ -186,9 +186,22 @@ def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch: pytest.Monke
         open_chat("mistral", read_options)
 
 
+@pytest.mark.parametrize("key", ["secret\n", " secret ", "\tsecret\r\n"])
+def test_a_key_travels_without_the_blanks_around_it(standin: MistralStandIn, key: str) -> None:
+    standin.switch(key="secret")
+    assert "HOLA" == _complete(standin.url, _question("hola"), api_key=key).text
+
+
+@pytest.mark.parametrize(("key", "said"), [("", "is not set"), ("  \n", "is not set"), ("clé", "no key has")])
+def test_a_key_that_is_none_is_told_before_anything_is_sent(key: str, said: str) -> None:
+    with pytest.raises(Denied, match=f"MISTRAL_API_KEY .*{said}") as error:
+        MistralChat(Options(api_key=key))  # type: ignore[arg-type]
+    assert not key.strip() or key not in str(error.value)
+
+
 def test_a_wrong_key_is_denied(standin: MistralStandIn) -> None:
     standin.switch(key="right")
-    with pytest.raises(Denied, match=r"answered 401: Unauthorized Check MISTRAL_API_KEY\."):
+    with pytest.raises(Denied, match=r"answered 401: Unauthorized\. Check MISTRAL_API_KEY\."):
         _complete(standin.url, api_key="wrong")
     assert "¿QUÉ HAY?" == _complete(standin.url, api_key="right").text
 
@@ -201,7 +214,7 @@ def test_a_key_that_the_server_repeats_is_not_told() -> None:
 
 def test_an_exhausted_quota_ends_the_run_at_once(standin: MistralStandIn, journal: Journal) -> None:
     standin.switch(credit=0)
-    with pytest.raises(Denied, match=r"402: Payment required The account has no credit left\..*top up, then resume"):
+    with pytest.raises(Denied, match=r"402: Payment required\. The account has no credit left\..*top up, then resume"):
         _ask(standin.url, journal, [_question(str(n)) for n in range(20)], at_once=1)
     assert 1 == standin.stats()["requests"]
 
@@ -213,7 +226,7 @@ def test_an_exhausted_quota_ends_the_run_at_once(standin: MistralStandIn, journa
 def test_a_limit_of_0_is_final(standin: MistralStandIn, journal: Journal) -> None:
     standin.switch(limit_minute=0)
     with pytest.raises(
-        Denied, match=r"429: Rate limit exceeded It allows 0 requests per minute, so waiting does not help"
+        Denied, match=r"429: Rate limit exceeded\. It allows 0 requests per minute, so waiting does not help"
     ):
         _ask(standin.url, journal, [_question(str(n)) for n in range(20)], at_once=1)
     assert 1 == standin.stats()["requests"]
@@ -276,9 +289,22 @@ def test_an_address_that_is_not_the_api_is_told(standin: MistralStandIn) -> None
         _complete("127.0.0.1:80")
 
 
-def test_a_server_that_says_404_for_a_model_does_not_know_it() -> None:
-    said = {"object": "error", "message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}
-    with _server(_http(404, said)) as url, pytest.raises(UnknownModel, match="The model `x` does not exist"):
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_server_that_says_404_for_a_model_does_not_know_it(wrapped: bool) -> None:
+    said: dict[str, Any] = {"message": "The model `x` does not exist", "type": "NotFoundError", "code": 404}
+    listed = _http(200, {"object": "list", "data": [{"id": "y"}]})
+    told = rf"answered 404: The model `x` does not exist\. It does not know the model '{MODEL}'.* It lists: y\."
+    with (
+        _server(_http(404, {"error": said} if wrapped else said), listed) as url,
+        pytest.raises(UnknownModel, match=told),
+    ):
+        _complete(url)
+
+
+@pytest.mark.parametrize("said", [{"detail": "Not Found"}, {"error": {"code": 404, "message": "File Not Found"}}])
+def test_a_404_in_json_from_a_server_without_a_list_is_a_wrong_address(said: object) -> None:
+    told = r"answered 404: (File )?Not Found\. Check TRASVASE_MISTRAL_URL: it is the address without /v1"
+    with _server(_http(404, said)) as url, pytest.raises(Denied, match=told):
         _complete(url)
 
 
@@ -312,7 +338,7 @@ def test_an_answer_that_breaks_off_is_no_answer_or_a_bad_one(standin: MistralSta
         ({"model": "m", "choices": [], "usage": USAGE}, "application/json", "another shape"),
         ({"model": "m", "choices": [CHOICE], "usage": {"prompt_tokens": None}}, "application/json", "another shape"),
         (
-            {"model": "m", "choices": [{**CHOICE, "message": {"content": None}}], "usage": USAGE},
+            {"model": "m", "choices": [{**CHOICE, "message": {"content": 7}}], "usage": USAGE},
             "application/json",
             "shape",
         ),
@@ -335,6 +361,17 @@ def test_other_servers_and_reasoning_models_are_understood() -> None:
     choice = {**CHOICE, "finish_reason": None, "message": {"content": parts}}
     with _server(_http(200, {"model": "m", "choices": [choice], "usage": USAGE})) as url:
         assert Completion("hola", "stop", "m", 3, 4) == Completion(**{**vars_of(_complete(url)), "allowance": None})
+
+
+@pytest.mark.parametrize("message", [{"content": None, "reasoning_content": "Hm."}, {"reasoning": "Hm."}])
+def test_an_answer_without_text_is_paid_once_and_is_the_last_word(journal: Journal, message: dict[str, Any]) -> None:
+    choice = {**CHOICE, "finish_reason": "length", "message": {"role": "assistant", **message}}
+    with _server(_http(200, {"model": "m", "choices": [choice], "usage": USAGE})) as url:
+        replies = [_ask(url, journal, [_question("a")])[0] for _ in range(2)]
+
+    assert [CUT, CUT] == [reply.refusal for reply in replies]
+    (call,) = journal.calls("job")
+    assert read_prices().of(MODEL).cost(3, 4) == call.cost_usd
 
 
 def vars_of(completion: Completion) -> dict[str, Any]:

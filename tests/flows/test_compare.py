@@ -167,8 +167,8 @@ def test_in_batches_every_question_is_asked_once_at_half_the_price(
 
     run = local.run(DEPLOYMENT, **{**asked, "estimate": True, "seed": 2})
     told = local.wait(run, "COMPLETED")
-    assert ("Skipped", 2) == (told["name"], standin.stats()["batches"])
-    assert "Nothing was asked. 48 calls" in told["message"]
+    assert ("Estimated", 2) == (told["name"], standin.stats()["batches"])
+    assert told["message"].startswith("48 calls")
 
 
 def until(there: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
@@ -182,6 +182,8 @@ def test_what_cannot_be_says_why(local: LocalPrefect, toys: Toys) -> None:
     for changed, message in (
         ({"model_b": toys.asked["model_a"]}, "are the same model, so every pair is a tie"),
         ({"judge": "toy"}, "'toy' is not a model. Write it as chat:model"),
+        ({"judge": "mistral:judge-1"}, "No price for the model 'judge-1'"),
+        ({"model_b": "mistral:writer-1"}, "No price for the model 'writer-1'"),
     ):
         run = local.run(DEPLOYMENT, **{**toys.asked, **changed})
         assert message in local.wait(run, "FAILED")["message"]

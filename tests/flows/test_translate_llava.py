@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -223,6 +224,10 @@ def test_a_run_with_mistral_pauses_at_its_budget_and_goes_on_when_it_is_resumed_
     local: LocalPrefect, mistral: MistralStandIn, tmp_path: Path
 ) -> None:
     source, asked = _source(tmp_path, "paid", 30), {"chunk_size": 3, "translator": "mistral:mistral-small-2603"}
+    told = local.wait(local.run(DEPLOYMENT, source=str(source), name="paid", estimate=True, **asked), "COMPLETED")
+    assert ("Estimated", 0) == (told["name"], mistral.stats()["requests"])
+    assert re.match(r"\d+ calls, .* USD with the longest replies", told["message"])
+
     run = local.run(DEPLOYMENT, source=str(source), name="paid", budget_usd=0.003, **asked)
     local.wait(run, "PAUSED")
     local.wait_for_log(run, "The budget is reached")  # the last lines come late
@@ -238,7 +243,7 @@ def test_a_run_with_mistral_pauses_at_its_budget_and_goes_on_when_it_is_resumed_
     stats = mistral.stats()
     assert 0 < some < stats["distinct"]
     assert 0 == stats["paid_again"]
-    told = json.loads((local.folder.parent / "tables" / "paid-es.provenance.json").read_text())
+    made = json.loads((local.folder.parent / "tables" / "paid-es.provenance.json").read_text())
     price = read_prices().of("mistral-small-2603")
-    assert pytest.approx(price.cost(stats["prompt_tokens"], stats["completion_tokens"])) == told["cost_usd"]
-    assert "budget_usd" not in told["parameters"], "a higher one is the same job"
+    assert pytest.approx(price.cost(stats["prompt_tokens"], stats["completion_tokens"])) == made["cost_usd"]
+    assert "budget_usd" not in made["parameters"], "a higher one is the same job"

@@ -168,6 +168,19 @@ def test_the_budget_stops_the_walk_and_a_higher_one_goes_on_without_paying_twice
     assert spent == pytest.approx(paid.usd)
 
 
+def test_one_budget_holds_for_all_that_is_asked_about_a_walk_s_jokes(tmp_path: Path, asking: Asking) -> None:
+    chat = Counting()
+    first = _walk(tmp_path, asking(tmp_path, chat), steps=["keywords"])
+    paid, asked = sum(cost.usd for cost in first.tables.costs.values()), chat.asked.total()
+
+    with pytest.raises(BudgetReached, match=f"{paid:.4f} USD are spent"):
+        _walk(tmp_path, asking(tmp_path, chat), steps=["levels"], budget=paid)
+
+    assert asked == chat.asked.total()
+    second = _walk(tmp_path, asking(tmp_path, chat), steps=["levels"], budget=2 * paid + 0.1)
+    assert second.jokes.job != first.jokes.job
+
+
 def test_an_empty_purse_stays_closed_for_everybody(tmp_path: Path, asking: Asking) -> None:
     chat = Counting()
     purse = Purse(asking(tmp_path, chat))

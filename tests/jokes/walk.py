@@ -15,7 +15,7 @@ from tasks.jokes.chunk import steps_that_failed, windows_that_failed, write_joke
 from tasks.jokes.collect import Tables, collect, collect_extracted
 from tasks.jokes.extract import extract_windows
 from tasks.jokes.funnel import PRESETS
-from tasks.jokes.plan import plan_extracting, plan_refining
+from tasks.jokes.plan import account_of, plan_extracting, plan_refining
 from tasks.jokes.refine import STEPS, Asked, refine_jokes
 from tasks.jokes.report import write_report
 from tasks.storage.root import DataRoot
@@ -48,11 +48,11 @@ def walk(
     root = DataRoot(data)
     windows = planned(source, root, engine, model, chunk_size, sizes)
     with only_run(windows.folder):
-        account = Account(windows.job, (windows.job,), budget)
+        account = account_of(windows, windows, budget)
         _all(windows.pending(WINDOW_JOKES), lambda chunk: extract(windows, chunk, engine, account), threads)
         parameters = {"steps": dict.fromkeys(steps, model), "variety": "Chilean Spanish", "funnel": funnel}
         jokes = plan_refining(collect_extracted(windows), root.jobs, 3 * chunk_size, parameters, {"chat": engine.name})
-        account = Account(jokes.job, (jokes.job, windows.job), budget)
+        account = account_of(jokes, windows, budget)
         _all(jokes.pending(JOKES_REFINED), lambda chunk: refine(jokes, chunk, engine, account), threads)
         tables = collect(windows, jokes, root.tables, "jokes")
         write_report(root.reports / "mine-jokes", windows, jokes, tables)

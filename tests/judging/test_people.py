@@ -17,6 +17,12 @@ def test_choices_are_read_by_pair_and_person_and_the_last_word_counts(tmp_path: 
     assert ({"p1": {"ana": "b", "bea": "tie"}}, 1) == read_choices(path, PAIRS)
 
 
+def test_a_sheet_may_be_half_filled_in(tmp_path: Path) -> None:
+    path = tmp_path / "choices.csv"
+    path.write_text("text,id,choice\n…,p1,\n…,p2,b,and a remark\n…\n,,\n")
+    assert ({"p2": {"someone": "b"}}, 0) == read_choices(path, PAIRS)
+
+
 def test_a_parquet_file_without_users_is_one_person(tmp_path: Path) -> None:
     path = tmp_path / "choices.parquet"
     pq.write_table(pa.table({"id": ["p1", "p2"], "choice": ["a", "neither"]}), path)
@@ -28,6 +34,7 @@ def test_a_parquet_file_without_users_is_one_person(tmp_path: Path) -> None:
     [
         ("id,choice\np1,joke1\n", "row 1: the choice is 'joke1'. Choices are a, b, tie, neither."),
         ("pair,choice\np1,a\n", "has no column 'id'. It has: pair, choice."),
+        ("id,choice\np1,\n", "holds no choice of a pair of this comparison, and 0 of others."),
         ("id,choice\np9,a\n", "holds no choice of a pair of this comparison, and 1 of others."),
         ("", "has no column 'id'. It has: none."),
         ("id,choice\np1,ma\xf1ana\n", "is not UTF-8"),

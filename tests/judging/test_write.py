@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tasks.chat.estimate import TEKKEN
+from tasks.chat.mistral import MistralChat, Options
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import Reply
 from tasks.judging.contestants import Local, Sampling, remote
 from tasks.judging.cost import estimate_of, questions_of
 from tasks.judging.write import LocalWriter
-from tasks.remote.journal import Journal
+from tasks.remote.journal import Call, Journal
 from tests.judging.walk import compared, split_of
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -73,9 +74,14 @@ def test_what_it_would_cost_is_told_before_anything_is_asked(tmp_path: Path) -> 
     comparison = replace(comparison, a=a, b=a, judge="mistral:mistral-large-4", model="mistral-large-4")
     assert {"mistral": 8} == {chat: len(asked) for chat, asked in questions_of(comparison).items()}
     journal = Journal(tmp_path / "answers.sqlite")
-    (found,) = estimate_of(comparison, {"mistral": "mistral"}, journal, read_prices(), batch=False)
+    service = {"mistral": MistralChat(Options(url="http://127.0.0.1:9", max_rate=2.0))}
+    (found,) = estimate_of(comparison, service, journal, read_prices(), batch=False)
+    assert (3.0, "at 2 calls per second") == (found.seconds, found.time_from)
+    journal.put({}, [Call(1.0, "job", service["mistral"].name, 1, 9, 32.0, "answered")])
+    (found,) = estimate_of(comparison, service, journal, read_prices(), batch=False)
+    assert (12.0, "16 calls at once of 32.0 s each, as measured") == (found.seconds, found.time_from)
     assert {"write-joke/1": 2, "judge-pair/1": 4} == {line.prompt: line.calls for line in found.lines}
     assert TEKKEN.source == found.tokens_from
-    (half,) = estimate_of(comparison, {"mistral": "mistral"}, journal, read_prices(), batch=True)
+    (half,) = estimate_of(comparison, service, journal, read_prices(), batch=True)
     assert pytest.approx(found.usd / 2) == half.usd
     journal.close()

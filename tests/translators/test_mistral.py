@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.chat.asker import Asker
+from tasks.chat.estimate import Work
 from tasks.chat.mistral import Options
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import BudgetReached, Question
@@ -19,8 +20,9 @@ from tasks.remote.errors import Denied, Misaligned
 from tasks.remote.journal import Answer, Journal
 from tasks.translators.mistral import DEFAULT_MODEL, Mistral, open_translator
 from tasks.translators.packing import packs
-from tasks.translators.prompted import PromptedAsker
+from tasks.translators.prompted import CountingAsker, PromptedAsker
 from tests.standin import MistralStandIn
+from tests.standin.mistral import CHARS_PER_TOKEN
 
 # Each tries to leave its place, or to give orders.
 HOSTILE = [
@@ -126,8 +128,8 @@ def test_a_pack_holds_whole_conversations(mistral: Mistral) -> None:
     assert [52, 52, 26] == [len(pack) for pack in packed]
 
 
-def test_rows_are_translated_and_what_they_cost_is_in_the_journal(standin: MistralStandIn, journal: Journal) -> None:
-    rows = [
+def _rows(number: int) -> list[Conversation]:
+    return [
         Conversation(
             number,
             str(number),
@@ -138,8 +140,34 @@ def test_rows_are_translated_and_what_they_cost_is_in_the_journal(standin: Mistr
             ),
             None,
         )
-        for number in range(1, 31)
+        for number in range(1, number + 1)
     ]
+
+
+def test_what_rows_would_cost_is_counted_before_anything_is_asked(standin: MistralStandIn, journal: Journal) -> None:
+    rows, translator = _rows(90), open_translator(Options(url=standin.url), "en", "es")
+
+    def counted() -> Work | None:
+        counting = CountingAsker(translator, journal, read_prices(), "en", "es")
+        for chunk in (rows[:40], rows[40:]):
+            translate_rows(chunk, [counting], job="job", languages=("en", "es"))
+        return counting.work
+
+    work = counted()
+    assert work is not None
+    assert 0 == standin.stats()["requests"]
+    for chunk in (rows[:40], rows[40:]):
+        translate_rows(chunk, [_asker(standin, journal)], job="job", languages=("en", "es"))
+    calls = journal.calls("job")
+    assert (len(calls), sum(call.chars for call in calls)) == (work.calls, work.prompt_chars)
+    assert work.highest_usd > sum(call.cost_usd for call in calls)
+    answers = standin.stats()["completion_tokens"] * CHARS_PER_TOKEN
+    assert pytest.approx(answers, rel=0.1) == work.reply_chars
+    assert counted() is None, "the journal knows all of it"
+
+
+def test_rows_are_translated_and_what_they_cost_is_in_the_journal(standin: MistralStandIn, journal: Journal) -> None:
+    rows = _rows(30)
 
     done = translate_rows(rows, [_asker(standin, journal)], job="job", languages=("en", "es"))
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from tasks.chat.protocol import Limits as Pace
 from tasks.remote import retry
 from tasks.remote.errors import Misaligned, TooLarge
 from tasks.remote.journal import Answer, Journal
+from tasks.translators.packing import questions
 from tasks.translators.prompted import PromptedAsker
 from tasks.translators.protocol import Limits
 
@@ -190,3 +195,47 @@ def test_the_cap_holds_and_what_came_before_it_is_kept(journal: Journal) -> None
     answers = _asker(chat, journal, cap_usd=1.0, max_items=1).ask(texts, job="job")
     assert {text: Answer(text.upper()) for text in texts} == answers
     assert 40 == len(chat.asked)
+
+
+def test_a_service_that_refuses_everything_is_not_the_lines_fault(journal: Journal) -> None:
+    class Refusing(Shouting):
+        async def complete(self, question: Question) -> Completion:
+            raise TooLarge("no such parameter: response_format")
+
+    with pytest.raises(TooLarge, match="no such parameter"):
+        _ask(Refusing(), journal, ["a", "b", "c"])
+
+    assert {"a": Answer("A"), "b": Answer("B"), "c": Answer("C")} == _ask(Shouting(), journal, ["a", "b", "c"])
+
+
+def test_killed_before_any_write_no_line_that_was_paid_is_asked_again_though_packs_are_cut_otherwise(
+    tmp_path: Path,
+) -> None:
+    for write in range(1, 100):
+        folder = tmp_path / str(write)
+        folder.mkdir()
+        if _translate(folder, write, items=4) == 0:
+            break
+        journal = Journal(folder / "answers.sqlite")
+        paid = [call for call in journal.calls("job") if call.outcome == "answered"]
+        lines = journal.get(list(questions("prompt/1", "en", "es", 0, _lines(folder)).values()))
+        journal.close()
+        assert 4 * len(paid) == len(lines), f"write {write}: paid and not known"
+        assert 0 == _translate(folder, 100, items=5)
+        again = Counter(_lines(folder))
+        assert 12 == len(again)
+        assert again.total() <= 12 + 4, f"write {write}: more than what was under way is asked again"
+    assert write > 3, "nothing was killed"
+
+
+def _translate(folder: Path, write: int, items: int) -> int:
+    command = [sys.executable, "-m", "tests.translators.dying_prompted"]
+    paths = [folder / "answers.sqlite", folder / "asked"]
+    ended = subprocess.run([*command, *map(str, (*paths, write, items))], check=False, timeout=60).returncode
+    assert ended in (0, -signal.SIGKILL)
+    return ended
+
+
+def _lines(folder: Path) -> list[str]:
+    log = folder / "asked"
+    return log.read_text().splitlines() if log.exists() else []
