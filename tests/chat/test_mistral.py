@@ -195,7 +195,7 @@ def test_a_key_travels_without_the_blanks_around_it(standin: MistralStandIn, key
 @pytest.mark.parametrize(("key", "said"), [("", "is not set"), ("  \n", "is not set"), ("clé", "no key has")])
 def test_a_key_that_is_none_is_told_before_anything_is_sent(key: str, said: str) -> None:
     with pytest.raises(Denied, match=f"MISTRAL_API_KEY .*{said}") as error:
-        MistralChat(Options(api_key=key))  # type: ignore[arg-type]
+        MistralChat(Options(api_key=key))
     assert not key.strip() or key not in str(error.value)
 
 
