@@ -483,7 +483,7 @@ class TestThroughTheJournal:
     def test_the_rate_is_learnt_from_the_headers_without_a_refusal(
         self, standin: MistralStandIn, journal: Journal
     ) -> None:
-        standin.switch(rps=50, rps_burst=5)
+        standin.switch(rps=50, rps_burst=20)  # room for a pause of the machine
 
         _ask(standin.url, journal, [_question(str(n)) for n in range(60)])
 
