@@ -87,6 +87,23 @@ def test_markers_and_white_space_of_lines_stay_at_home() -> None:
     assert ["Tips:", "Wear a helmet.", "Look twice.", "Rest", "Sleep", "Eat", "Drink"] == travelling(value)
 
 
+def test_letters_of_choices_stay_at_home_and_initials_travel() -> None:
+    choices = "Which one?\nA. cat\nB. a big dog\nC. A. A. Milne\nAnswer with the letter."
+    assert ["Which one?", "cat", "a big dog", "A. A. Milne", "Answer with the letter."] == travelling(choices)
+    assert ["A. Smith came first.", "He won."] == travelling("A. Smith came first.\nHe won.")
+
+
+@pytest.mark.parametrize("value", ["A", " b. ", "(C)", "D)\n"])
+def test_a_letter_alone_on_its_line_stays_at_home(value: str) -> None:
+    assert [] == travelling(value)
+    assert ["是"] == travelling("是")
+
+
+def test_bars_of_a_table_stay_at_home() -> None:
+    assert ["Name", "The old man", "8 years"] == travelling("| Name | 3 |\r\n|:---|--:|\r\n| The old man | 8 years |")
+    assert ["one | two"] == travelling("one | two")
+
+
 def test_bold_labels_lose_their_stars_where_that_is_safe() -> None:
     assert ["Safety:", "Wear a helmet."] == travelling("1. **Safety:** Wear a helmet.")
     assert ["Safety", "Wear a helmet."] == travelling("- **Safety**: Wear a helmet.")
