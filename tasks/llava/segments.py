@@ -23,9 +23,12 @@ Unit = Literal["sentence", "line"]
 # Everything str.splitlines splits on: each of them would make two lines of one text.
 BREAKS = "\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
 BREAK = re.compile(f"[{BREAKS}](?:(?<=\r)\n)?")
-# <image>, <|im_start|>, </s>, <https://a.b>: anything in angle brackets without white space inside.
-TOKEN = re.compile(r"<[^<>\s]{1,200}>")
-_HOME = re.compile("([<\x00-\x1f\x7f-\x9f\ud800-\udfff](?:(?<=<)[^<>\\s]{1,200}>|(?<!<)))")
+# <image>, <|im_start|>, </s>, <https://a.b>: anything in angle brackets without white space inside; and
+# <a href="https://a.b">: a tag with its attributes.
+_ATTRIBUTE = f"""[\\w:-]{{1,40}}=(?:"[^"<>{BREAKS}]{{0,500}}"|'[^'<>{BREAKS}]{{0,500}}')"""
+IN_BRACKETS = rf"(?:[^<>\s]{{1,200}}|[a-zA-Z][\w-]{{0,40}}(?: +{_ATTRIBUTE})+ ?/?)"
+TOKEN = re.compile(f"<{IN_BRACKETS}>")
+_HOME = re.compile(f"([<\x00-\x1f\x7f-\x9f\ud800-\udfff](?:(?<=<){IN_BRACKETS}>|(?<!<)))")
 _FENCE = re.compile(r"^[ \t]*(`{3,}).*?^[ \t]*\1`*[ \t]*(?=[\r\n]|\Z)", re.MULTILINE | re.DOTALL)
 # White space and markers that open a line: "1. ", "1) ", "a) ", "- ", "* ", "• ", "> ", "## ".
 _HEAD = re.compile(r"\s*(?:(?:\d{1,3}[.)]|[a-zA-Z]\)|[-*+•–—>]|#{1,6})\s+)*")

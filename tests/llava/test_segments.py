@@ -61,6 +61,12 @@ def test_token_inside_a_sentence_parts_it() -> None:
     assert ["Does", "show a cat or", "a dog?"] == travelling("Does <image> show a cat or <|sep|> a dog?")
 
 
+def test_tags_with_attributes_stay_at_home_and_comparisons_travel() -> None:
+    value = """Use <a href="https://a.b/?c=d" class='x y'>this link</a> or <img src="an a.png" />, not this."""
+    assert ["Use", "this link", "or", ", not this."] == travelling(value)
+    assert ["If a <b and c> d then stop."] == travelling("If a <b and c> d then stop.")
+
+
 def test_a_value_of_a_token_alone_sends_nothing() -> None:
     assert [] == travelling("<image>")
 
