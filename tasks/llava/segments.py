@@ -23,12 +23,20 @@ Unit = Literal["sentence", "line"]
 # Everything str.splitlines splits on: each of them would make two lines of one text.
 BREAKS = "\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
 BREAK = re.compile(f"[{BREAKS}](?:(?<=\r)\n)?")
-# <image>, <|im_start|>, </s>, <https://a.b>: anything in angle brackets without white space inside.
-TOKEN = re.compile(r"<[^<>\s]{1,200}>")
-_HOME = re.compile("([<\x00-\x1f\x7f-\x9f\ud800-\udfff](?:(?<=<)[^<>\\s]{1,200}>|(?<!<)))")
+# <image>, <|im_start|>, </s>, <https://a.b>: anything in angle brackets without white space inside; and
+# <a href="https://a.b">: a tag with its attributes.
+_ATTRIBUTE = f"""[\\w:-]{{1,40}}=(?:"[^"<>{BREAKS}]{{0,500}}"|'[^'<>{BREAKS}]{{0,500}}')"""
+IN_BRACKETS = rf"(?:[^<>\s]{{1,200}}|[a-zA-Z][\w-]{{0,40}}(?: +{_ATTRIBUTE})+ ?/?)"
+TOKEN = re.compile(f"<{IN_BRACKETS}>")
+_HOME = re.compile(f"([<\x00-\x1f\x7f-\x9f\ud800-\udfff](?:(?<=<){IN_BRACKETS}>|(?<!<)))")
 _FENCE = re.compile(r"^[ \t]*(`{3,}).*?^[ \t]*\1`*[ \t]*(?=[\r\n]|\Z)", re.MULTILINE | re.DOTALL)
 # White space and markers that open a line: "1. ", "1) ", "a) ", "- ", "* ", "• ", "> ", "## ".
 _HEAD = re.compile(r"\s*(?:(?:\d{1,3}[.)]|[a-zA-Z]\)|[-*+•–—>]|#{1,6})\s+)*")
+# "A. cat", and a line with "B. …" below it: then these letters are markers too, and no initials.
+_CHOICES = re.compile(r"^[ \t]*A\.[ \t].*[\r\n]+[ \t]*B\.[ \t]", re.MULTILINE)
+_CHOICE = re.compile(r"\s*[A-Z]\.\s+")
+_LETTER_ALONE = re.compile(r"\s*\(?[A-Za-z][.)]?\s*$")  # an answer to such a question
+_TABLE_ROW = re.compile(r"\s*\|.*\|\s*$")
 # "**Label:** text", "**Label**: text", "**Whole line**"; never "**Note** that …", which is one sentence.
 _LABEL = re.compile(r"(\*\*)([^*\s](?:[^*]*[^*\s])?)(\*\*(?:\s*$|\s*[:–—-]\s+)|(?<=[:.!?])\*\*\s+)")
 _URL = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z+.-]*://|www\.)\S+\s*$")
@@ -71,7 +79,7 @@ def cut(value: str, unit: Unit, max_chars: int = 4500) -> list[Span]:
     """Cut a value so that the texts of its spans, joined, are the value again.
 
     Kept at home are special tokens, line breaks, control characters, white space around texts, the markers
-    that open a line, fenced code, lines that are a URL, and everything without a letter.
+    that open a line, the bars of a table, fenced code, lines that are a URL or a letter, and everything without a letter.
 
     Args:
         value: What one side said; any text.
@@ -101,19 +109,24 @@ def _cut(value: str, unit: Unit, max_chars: int) -> tuple[Span, ...]:
 
 def _cut_lines(value: str, unit: Unit, max_chars: int, spans: list[Span]) -> None:
     done = 0
+    heads = _CHOICE if "B." in value and _CHOICES.search(value) else _HEAD
     for line_break in BREAK.finditer(value):
-        _cut_line(value[done : line_break.start()], unit, max_chars, spans)
+        _cut_line(value[done : line_break.start()], heads, unit, max_chars, spans)
         spans.append(Span(line_break.group(), True))
         done = line_break.end()
-    _cut_line(value[done:], unit, max_chars, spans)
+    _cut_line(value[done:], heads, unit, max_chars, spans)
 
 
-def _cut_line(line: str, unit: Unit, max_chars: int, spans: list[Span]) -> None:
+def _cut_line(line: str, heads: re.Pattern[str], unit: Unit, max_chars: int, spans: list[Span]) -> None:
     start = 0
-    if ("://" in line or "www." in line) and _URL.match(line):
+    if (("://" in line or "www." in line) and _URL.match(line)) or (len(line) < 9 and _LETTER_ALONE.match(line)):
         spans.append(Span(line, True))
         return
-    if (head := _HEAD.match(line)) and head.end():
+    if "|" in line and _TABLE_ROW.match(line):
+        for cell in re.split(r"(\|)", line):
+            _cut_piece(cell, unit, max_chars, spans)
+        return
+    if (head := heads.match(line) or _HEAD.match(line)) and head.end():
         start = head.end()
         spans.append(Span(line[:start], True))
     if "**" in line and (label := _LABEL.match(line, start)):

@@ -31,7 +31,6 @@ from xml.sax.saxutils import escape, quoteattr
 
 from tasks.llava.corrections import Choice
 from tasks.llava.language import base_code
-from tasks.llava.segments import TOKEN
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import whole_file
 
@@ -40,6 +39,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 # A reader makes a line feed of a bare CR; one of XML 1.1 of the other two as well.
 _REFERENCES = {"\r": "&#13;", "\x85": "&#133;", "\u2028": "&#8232;"}
 _CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})  # what they hold belongs to the document's format
+_TOKEN = re.compile(r"<[^<>\s]{1,200}>")  # such as <image>; a tag with attributes is code
 _PIECE = 1 << 16
 _SHOWN = 60  # characters of a text that a message names
 
@@ -257,7 +257,7 @@ class _Reader:
                 self._code -= 1
                 if self._code == 0:
                     kind, content = self._placeholder[0], "".join(self._placeholder[1]).strip()
-                    if name == "ph" and (kind == "lb" or TOKEN.fullmatch(content)):
+                    if name == "ph" and (kind == "lb" or _TOKEN.fullmatch(content)):
                         self._text.append("\n" if kind == "lb" else content)
                     self._into = self._text
         elif name == "prop" and self._into is not None:

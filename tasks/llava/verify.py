@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.llava.segments import BREAK, BREAKS, sentences, tidy
+from tasks.llava.segments import BREAK, BREAKS, IN_BRACKETS, sentences, tidy
 
 HARD = {
     "control": "The translation has a control or zero-width character or U+FFFD that the source has not.",
@@ -21,8 +21,8 @@ HARD = {
 }
 
 # Looser than what segments keeps at home, so that a damaged token ("< image>") is seen as one.
-_TOKEN = re.compile("< ?[^<>\\s]{1,200} ?>")
-_MARK = re.compile(f"([<{BREAKS}](?:(?<=\\r)\\n|(?<=<) ?[^<>\\s]{{1,200}} ?>|(?<!<)))")
+_TOKEN = re.compile(f"< ?{IN_BRACKETS} ?>")
+_MARK = re.compile(f"([<{BREAKS}](?:(?<=\\r)\\n|(?<=<) ?{IN_BRACKETS} ?>|(?<!<)))")
 _CONTROL = re.compile("[\x00-\x09\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff\ufffd\ud800-\udfff]")
 _LETTER = re.compile(r"[^\W\d_]")
 # Addresses, paths, formulas and code, which a translator leaves as they are: "https://a.b/c", "\\sin(x)", "user_id".

@@ -61,6 +61,12 @@ def test_token_inside_a_sentence_parts_it() -> None:
     assert ["Does", "show a cat or", "a dog?"] == travelling("Does <image> show a cat or <|sep|> a dog?")
 
 
+def test_tags_with_attributes_stay_at_home_and_comparisons_travel() -> None:
+    value = """Use <a href="https://a.b/?c=d" class='x y'>this link</a> or <img src="an a.png" />, not this."""
+    assert ["Use", "this link", "or", ", not this."] == travelling(value)
+    assert ["If a <b and c> d then stop."] == travelling("If a <b and c> d then stop.")
+
+
 def test_a_value_of_a_token_alone_sends_nothing() -> None:
     assert [] == travelling("<image>")
 
@@ -85,6 +91,23 @@ def test_what_has_nothing_to_translate_stays_at_home(value: str) -> None:
 def test_markers_and_white_space_of_lines_stay_at_home() -> None:
     value = "Tips:\n\n1. Wear a helmet.\r\n  - Look twice. \n## Rest\n• Sleep\n2) Eat\n> * Drink"
     assert ["Tips:", "Wear a helmet.", "Look twice.", "Rest", "Sleep", "Eat", "Drink"] == travelling(value)
+
+
+def test_letters_of_choices_stay_at_home_and_initials_travel() -> None:
+    choices = "Which one?\nA. cat\nB. a big dog\nC. A. A. Milne\nAnswer with the letter."
+    assert ["Which one?", "cat", "a big dog", "A. A. Milne", "Answer with the letter."] == travelling(choices)
+    assert ["A. Smith came first.", "He won."] == travelling("A. Smith came first.\nHe won.")
+
+
+@pytest.mark.parametrize("value", ["A", " b. ", "(C)", "D)\n"])
+def test_a_letter_alone_on_its_line_stays_at_home(value: str) -> None:
+    assert [] == travelling(value)
+    assert ["是"] == travelling("是")
+
+
+def test_bars_of_a_table_stay_at_home() -> None:
+    assert ["Name", "The old man", "8 years"] == travelling("| Name | 3 |\r\n|:---|--:|\r\n| The old man | 8 years |")
+    assert ["one | two"] == travelling("one | two")
 
 
 def test_bold_labels_lose_their_stars_where_that_is_safe() -> None:

@@ -47,6 +47,13 @@ def test_a_token_that_is_changed_or_elsewhere_is_a_fault(target: str) -> None:
     assert "placeholder" in verify_turn("<image>\nWhat is this?", target)
 
 
+def test_a_tag_whose_attribute_is_changed_is_a_fault() -> None:
+    source = 'Use <a href="https://a.b">this link</a>.'
+    assert [] == verify_turn(source, 'Usa <a href="https://a.b">este enlace</a>.')
+    assert ["placeholder"] == verify_turn(source, 'Usa <a href="https://un.b">este enlace</a>.')
+    assert ["placeholder"] == verify_turn(source, 'Usa <un href="https://a.b">este enlace</a>.')
+
+
 def test_a_token_that_lost_its_line_break_is_two_faults() -> None:
     assert ["lines", "placeholder"] == verify_turn("<image>\nWhat is this?", "<image>¿Qué es esto?")
 
