@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import MMHS, MMHS_REJECTED
 from tasks.storage.tables import table_writer
 
-VERSION = "prepare-mmhs/1"
+VERSION = "prepare-mmhs/2"
 _BATCH = 5_000  # rows in memory, and in a row group
 
 
@@ -66,7 +65,7 @@ def prepare(source: Path, folder: Path, name: str = "mmhs", votes: Votes = "unio
     prepared = Prepared(table, rejected, provenance)
     with Archive(source.parent if source.name == GROUND_TRUTH else source) as archive:
         layout = find_layout(archive)
-        read = {file: _digest(archive, file) for file in layout.files}
+        read = {file: archive.sha256(file) for file in layout.files}
         origin = {"source": layout.name, "votes": votes, "files": read, "version": VERSION}
         with ExitStack() as stack:
             good = stack.enter_context(table_writer(table, MMHS, origin))
@@ -109,14 +108,6 @@ def _count(prepared: Prepared, tweets: list[Tweet], refused: list[Refused]) -> N
     prepared.splits.update(each.split or "none" for each in tweets)
     prepared.labels.update(label for each in tweets for label in each.labels)
     prepared.with_ocr += sum(each.ocr is not None for each in tweets)
-
-
-def _digest(archive: Archive, name: str) -> str:
-    with archive.open(name) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _provenance(prepared: Prepared, source: Path, layout: Layout, votes: Votes, read: dict[str, str]) -> dict[str, Any]:
