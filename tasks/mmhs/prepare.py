@@ -79,8 +79,9 @@ def prepare(source: Path, folder: Path, name: str = "mmhs", votes: Votes = "unio
                 if refused:
                     bad.write_table(pa.Table.from_pylist([asdict(each) for each in refused], MMHS_REJECTED.columns))
             if first and not prepared.delivered:
+                told = ", ".join(f"{code} {n:,}" for code, n in prepared.errors.most_common())
                 raise BadSource(
-                    f"{source}: none of the {prepared.rows:,} rows can be used. The first one: {first.message}"
+                    f"{source}: none of the {prepared.rows:,} rows can be used ({told}). The first one: {first.message}"
                 )
     text = json.dumps(_provenance(prepared, source, layout, votes, read), indent=2, ensure_ascii=False)
     write_bytes(provenance, text.encode())

@@ -303,8 +303,8 @@ def test_a_data_set_without_a_row_that_can_be_used_is_named_and_leaves_the_old_t
     with pytest.raises(BadSource) as caught:
         prepare(as_folder(tmp_path / "csv", absolute), tables)
     assert (
-        f"{tmp_path / 'csv'}: none of the 2 rows can be used. The first one: Row 0 (1) has the image '/data/1.jpg', which "
-        "leads out of the data set."
+        f"{tmp_path / 'csv'}: none of the 2 rows can be used (bad-image-path 2). The first one: Row 0 (1) has the image "
+        "'/data/1.jpg', which leads out of the data set."
     ) == str(caught.value)
     assert old == [path.read_bytes() for path in (before.table, before.rejected, before.provenance)]
 
