@@ -68,6 +68,11 @@ class Archive:
         """Take names below this folder from now on."""
         self._root = f"{folder}/" if folder else ""
 
+    @property
+    def place(self) -> Path:
+        """The folder that names are below; the zip itself where it is one."""
+        return self.path.absolute() if self._zip else (self.path / self._root).absolute()
+
     def __contains__(self, name: str) -> bool:
         return self._root + name in self._members
 

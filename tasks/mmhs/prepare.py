@@ -83,7 +83,8 @@ def prepare(source: Path, folder: Path, name: str = "mmhs", votes: Votes = "unio
                 raise BadSource(
                     f"{source}: none of the {prepared.rows:,} rows can be used ({told}). The first one: {first.message}"
                 )
-    text = json.dumps(_provenance(prepared, source, layout, votes, read), indent=2, ensure_ascii=False)
+        place = archive.place
+    text = json.dumps(_provenance(prepared, place, layout, votes, read), indent=2, ensure_ascii=False)
     write_bytes(provenance, text.encode())
     return prepared
 
@@ -111,10 +112,10 @@ def _count(prepared: Prepared, tweets: list[Tweet], refused: list[Refused]) -> N
     prepared.with_ocr += sum(each.ocr is not None for each in tweets)
 
 
-def _provenance(prepared: Prepared, source: Path, layout: Layout, votes: Votes, read: dict[str, str]) -> dict[str, Any]:
+def _provenance(prepared: Prepared, place: Path, layout: Layout, votes: Votes, read: dict[str, str]) -> dict[str, Any]:
     return {
         "kind": "mmhs",
-        "source": {"name": layout.name, "path": str(source), "url": layout.url, "files": read},
+        "source": {"name": layout.name, "path": str(place), "url": layout.url, "files": read},
         "licence": layout.licence,
         "parameters": {"votes": votes},
         "versions": {"code": VERSION},

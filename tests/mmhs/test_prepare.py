@@ -66,6 +66,18 @@ def test_a_zip_and_a_folder_give_the_same_table(tmp_path: Path, tables: Path) ->
     }
 
 
+def test_the_provenance_says_where_the_paths_of_images_begin(tmp_path: Path, tables: Path) -> None:
+    def place(source: Path) -> str:
+        return str(json.loads(prepare(source, tables).provenance.read_bytes())["source"]["path"])
+
+    zipped = as_zip(tmp_path / "MMHS150K.zip", files(), "MMHS150K/")
+    folder = as_folder(tmp_path / "raw" / "MMHS150K", files())
+    assert str(zipped) == place(zipped)
+    assert [str(folder)] * 3 == [place(source) for source in (folder, folder.parent, folder / "MMHS150K_GT.json")]
+    table = as_folder(tmp_path / "csv", {"val.csv": CSV.encode()})
+    assert str(table) == place(table / "val.csv")
+
+
 def test_majority_needs_two_of_three(tmp_path: Path, tables: Path) -> None:
     prepared = prepare(as_folder(tmp_path / "in", files()), tables, votes="majority")
     assert {"101": [], "103": ["sexist"], "105": ["otherhate"]} == {row["id"]: row["labels"] for row in _rows(prepared)}
