@@ -33,7 +33,7 @@ from tasks.memes.report import REJECTIONS as MEME_REJECTIONS
 from tasks.mmhs.source import decide
 from tasks.reviews.records import KINDS, VERDICTS, Part, Status, shown_digest
 from tasks.splits.audit import Leak, find_files, find_leaks, read_splits, read_table_splits
-from tasks.splits.build import CERTIFICATE, changed_files, leaks_of, read_certificate, version_of
+from tasks.splits.build import CERTIFICATE, changed_files, leaks_of, read_certificate, version_of, wrong_counts
 from tasks.splits.keys import check_distance
 from tasks.storage.errors import ForeignTable, PermanentError, TornFile
 from tasks.storage.files import sha256
@@ -647,6 +647,13 @@ def _dataset(folder: Path) -> Iterator[Check]:
     named = version_of(certificate["table"]["sha256"], certificate["parameters"])
     if not named == folder.name == certificate["version"]:
         check.find("version", f"the certificate says {certificate['version']}, its parameters give {named}")
+    yield check
+    check = Check(folder, "rows, groups and labels are as many as were certified", certificate["table"]["rows"])
+    try:
+        for wrong in wrong_counts(folder, certificate):
+            check.find("counts", wrong)
+    except TornFile as error:
+        check.find("TornFile", str(error))
     yield check
     asked = certificate["parameters"]
     yield from _leaks(folder, lambda: leaks_of(folder, asked["group_by"], asked["distance"]))

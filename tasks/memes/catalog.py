@@ -128,7 +128,8 @@ def _check(row: int, item: Named, folder: Path, labels: Mapping[str, str]) -> Me
     if item.problem:
         return bad(*item.problem)
     assert item.path is not None
-    label, file = None if item.label is None else _plain(item.label), folder / item.path
+    label, path = None if item.label is None else _plain(item.label), _as_written(folder, item.path)
+    file = folder / path
     if labels and label not in labels.values():
         if label is None or label not in labels:
             what = "it has no label" if label is None else f"{label!r} is no label"
@@ -140,7 +141,7 @@ def _check(row: int, item: Named, folder: Path, labels: Mapping[str, str]) -> Me
             return bad("not-a-file", "is no plain file. Put the image itself there.")
         if found.st_size > MAX_BYTES:
             return bad("too-many-bytes", f"has {found.st_size:,} bytes; {MAX_BYTES:,} is the most.")
-        return Meme(row, item.path, sha256(file), found.st_size, label)
+        return Meme(row, path, sha256(file), found.st_size, label)
     except (FileNotFoundError, NotADirectoryError):
         return bad("missing-image", f"is not there, below {folder}.")
     except (OSError, ValueError) as error:
@@ -259,6 +260,12 @@ def _parquet(source: Path) -> Iterator[Any]:
 def _is_text(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any((pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_null(kind)))
+
+
+def _as_written(folder: Path, path: str) -> str:
+    """The path as the file's name is written: a table may say "й" as one character, and macOS as two."""
+    forms = (path, _plain(path), unicodedata.normalize("NFD", path))
+    return next((form for form in forms if os.path.lexists(folder / form)), path)
 
 
 def _plain(name: str) -> str:

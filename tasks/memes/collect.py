@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.chunks.manifest import Manifest
+from tasks.memes.catalog import BadSource
 from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import MEME_READINGS, MEMES, MEMES_REJECTED
 from tasks.storage.tables import read_table, table_writer
@@ -44,6 +45,7 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
         name: Stem of the files, such as ``memes``.
 
     Raises:
+        BadSource: No image could be read; nothing is written.
         CountsDiffer: A row is missing or stands twice; nothing is written.
         TornFile: A chunk is damaged; the message names it.
         DiskFull: No room; the old tables are untouched.
@@ -52,7 +54,7 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
     made = {"job": manifest.job, "source_sha256": manifest.source.sha256}
     unusable = read_table(manifest.rejected_path, MEMES_REJECTED)
     reasons = Counter(unusable["error"].to_pylist())
-    delivered, rows = 0, 0
+    delivered, rows, first = 0, 0, ""
     with table_writer(table, MEMES, made) as good, table_writer(rejected, MEMES_REJECTED, made) as bad:
         for chunk in manifest.chunks():
             some = read_table(manifest.path(chunk), MEME_READINGS)
@@ -67,6 +69,10 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
             bad.write_table(failed.cast(MEMES_REJECTED.columns))
             delivered, rows = delivered + fine.num_rows, rows + len(found)
             reasons.update(some["error"].drop_null().to_pylist())
+            first = first or next(iter(failed["message"].to_pylist()), "")
+        if not delivered:
+            told = ", ".join(f"{code} {n:,}" for code, n in reasons.most_common())
+            raise BadSource(f"None of the {rows:,} images can be read ({told}). The first one: {first}")
     provenance = {
         **manifest.identity(),
         "counts": {"rows": rows, "delivered": delivered, "rejected": dict(sorted(reasons.items()))},

@@ -9,6 +9,7 @@ the whole data set, so that ``MMHS150K.zip`` and ``MMHS150K/`` read alike::
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -67,6 +68,11 @@ class Archive:
         """Take names below this folder from now on."""
         self._root = f"{folder}/" if folder else ""
 
+    @property
+    def place(self) -> Path:
+        """The folder that names are below; the zip itself where it is one."""
+        return self.path.absolute() if self._zip else (self.path / self._root).absolute()
+
     def __contains__(self, name: str) -> bool:
         return self._root + name in self._members
 
@@ -95,6 +101,18 @@ class Archive:
             raise BadArchive(f"{self.path} has no member {whole}. Download it again.") from error
         except (OSError, zipfile.BadZipFile, RuntimeError) as error:
             raise _unreadable(f"{self.path}: {whole}", error) from error
+
+    def sha256(self, name: str) -> str:
+        """Of a member's bytes.
+
+        Raises:
+            BadArchive: It is not there, or damaged.
+        """
+        digest = hashlib.sha256()
+        with self.open(name) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
 
     def text(self, name: str) -> io.TextIOWrapper:
         """Open a member as UTF-8; a byte that is not becomes half a surrogate, and costs its own row."""

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import MMHS, MMHS_REJECTED
 from tasks.storage.tables import table_writer
 
-VERSION = "prepare-mmhs/1"
+VERSION = "prepare-mmhs/2"
 _BATCH = 5_000  # rows in memory, and in a row group
 
 
@@ -66,7 +65,7 @@ def prepare(source: Path, folder: Path, name: str = "mmhs", votes: Votes = "unio
     prepared = Prepared(table, rejected, provenance)
     with Archive(source.parent if source.name == GROUND_TRUTH else source) as archive:
         layout = find_layout(archive)
-        read = {file: _digest(archive, file) for file in layout.files}
+        read = {file: archive.sha256(file) for file in layout.files}
         origin = {"source": layout.name, "votes": votes, "files": read, "version": VERSION}
         with ExitStack() as stack:
             good = stack.enter_context(table_writer(table, MMHS, origin))
@@ -80,10 +79,12 @@ def prepare(source: Path, folder: Path, name: str = "mmhs", votes: Votes = "unio
                 if refused:
                     bad.write_table(pa.Table.from_pylist([asdict(each) for each in refused], MMHS_REJECTED.columns))
             if first and not prepared.delivered:
+                told = ", ".join(f"{code} {n:,}" for code, n in prepared.errors.most_common())
                 raise BadSource(
-                    f"{source}: none of the {prepared.rows:,} rows can be used. The first one: {first.message}"
+                    f"{source}: none of the {prepared.rows:,} rows can be used ({told}). The first one: {first.message}"
                 )
-    text = json.dumps(_provenance(prepared, source, layout, votes, read), indent=2, ensure_ascii=False)
+        place = archive.place
+    text = json.dumps(_provenance(prepared, place, layout, votes, read), indent=2, ensure_ascii=False)
     write_bytes(provenance, text.encode())
     return prepared
 
@@ -111,18 +112,10 @@ def _count(prepared: Prepared, tweets: list[Tweet], refused: list[Refused]) -> N
     prepared.with_ocr += sum(each.ocr is not None for each in tweets)
 
 
-def _digest(archive: Archive, name: str) -> str:
-    with archive.open(name) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _provenance(prepared: Prepared, source: Path, layout: Layout, votes: Votes, read: dict[str, str]) -> dict[str, Any]:
+def _provenance(prepared: Prepared, place: Path, layout: Layout, votes: Votes, read: dict[str, str]) -> dict[str, Any]:
     return {
         "kind": "mmhs",
-        "source": {"name": layout.name, "path": str(source), "url": layout.url, "files": read},
+        "source": {"name": layout.name, "path": str(place), "url": layout.url, "files": read},
         "licence": layout.licence,
         "parameters": {"votes": votes},
         "versions": {"code": VERSION},

@@ -19,11 +19,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
-from tasks.mmhs.archive import Archive
+from tasks.mmhs.archive import Archive, BadArchive
 from tasks.storage.errors import PermanentError
 from tasks.storage.split_names import split_of
 
@@ -42,6 +44,7 @@ REASONS = {
     "bad-image-path": "the image's path is absolute or leads out of the data set",
     "bad-row": "the row is no object, or has not the columns of its file",
     "bad-votes": f"there are not {ANNOTATORS} votes",
+    "damaged-image": "the image's bytes in the archive are damaged",
     "duplicate-row": "an earlier row has the same id",
     "missing-image": "the data set holds images, but not this one",
     "nan-text": "the text is NaN, or the word that an empty cell becomes",
@@ -68,6 +71,7 @@ class Tweet:
     row: int
     id: str
     image: str
+    sha256: str | None
     text: str
     ocr: str | None
     votes: Sequence[str] | None
@@ -179,7 +183,7 @@ def _read_mmhs(archive: Archive, layout: Layout, votes: Votes) -> Iterator[Tweet
             yield Tweet(
                 row,
                 id_,
-                image,
+                *image,
                 text,
                 _ocr(archive, id_),
                 given,
@@ -248,7 +252,7 @@ def _tweet(
             raise _Bad("unknown-label", f"has the label {item['label']!r}, which is neither 0 nor 1")
         text = _text(item["text"])
         more = _extra(item, ("text", "image_path", label))
-        return Tweet(row, id_, _image(archive, path, images), text, None, None, labels, split, more)
+        return Tweet(row, id_, *_image(archive, path, images), text, None, None, labels, split, more)
     except _Bad as bad:
         return _refused(row, id_, split, bad, item)
 
@@ -289,7 +293,7 @@ def _meme(archive: Archive, row: int, line: str, split: str | None, seen: set[st
             raise _Bad("unknown-label", f"has the label {label!r}, which is neither 0 nor 1")
         text, more = _text(item.get("text")), _extra(item, ("id", "img", "label", "text"))
         labels = [HARMFUL] if label else []
-        return Tweet(row, id_, _image(archive, image, images), text, None, None, labels, split, more)
+        return Tweet(row, id_, *_image(archive, image, images), text, None, None, labels, split, more)
     except _Bad as bad:
         return _refused(row, id_, split, bad, item)
 
@@ -362,12 +366,21 @@ def _once(id_: str, seen: set[str]) -> None:
     seen.add(id_)
 
 
-def _image(archive: Archive, path: str, images: bool) -> str:
+def _image(archive: Archive, path: str, images: bool) -> tuple[str, str | None]:
+    """The image's path, and the SHA-256 of its bytes where images came with the data set."""
     if path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or re.match(r"[A-Za-z]:", path):
         raise _Bad("bad-image-path", f"has the image {path!r}, which leads out of the data set")
-    if images and path not in archive:
+    path = _unicode(path)
+    if not images:
+        return path, None
+    if path not in archive:
         raise _Bad("missing-image", f"has the image {path}, which is not there")
-    return _unicode(path)
+    try:
+        return path, archive.sha256(path)
+    except BadArchive as error:
+        if isinstance(error.__cause__, zlib.error | zipfile.BadZipFile | EOFError):
+            raise _Bad("damaged-image", f"has the image {path}, which is damaged ({error.__cause__})") from error
+        raise
 
 
 def _has_images(archive: Archive) -> bool:

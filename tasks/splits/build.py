@@ -262,6 +262,41 @@ def changed_files(folder: Path, certificate: Mapping[str, Any]) -> Iterator[str]
             yield f"{name} was added"
 
 
+def wrong_counts(folder: Path, certificate: Mapping[str, Any]) -> Iterator[str]:
+    """Counts of the certificate that are not those of the files.
+
+    Raises:
+        TornFile: A file is damaged, or has not the columns of a dataset.
+    """
+    label = certificate["parameters"]["label"]
+    names = [GROUP, *([_OFFICIAL_KEPT if label == _OFFICIAL else label] if label else [])]
+    found: dict[str, Any] = {}
+    for split in SPLITS:
+        if (path := folder / _path(split)).is_file():
+            examples: list[Example] = []
+            with open_parquet(path) as file:
+                if missing := set(names) - set(file.schema_arrow.names):
+                    raise TornFile(f"{path} has no column {missing.pop()!r}. Move {folder} away and build it again.")
+                for batch in file.iter_batches(_BATCH, columns=names):
+                    labels = _labels(batch.column(names[1])) if label else [()] * len(batch)
+                    examples += map(Example, batch.column(GROUP).to_pylist(), labels)
+            found |= _counts(examples, [split] * len(examples))
+    for split in SPLITS:
+        told, there = certificate["splits"].get(split), found.get(split)
+        if told != there:
+            yield f"{split}: {told} certified, {there} in the file"
+    left_out = folder / _path(LEFT_OUT)
+    aside = 0
+    if left_out.is_file():
+        with open_parquet(left_out) as file:
+            aside = file.metadata.num_rows
+    if aside != certificate["left_out"]:
+        yield f"left out: {certificate['left_out']:,} certified, {aside:,} in the file"
+    total = aside + sum(counts["rows"] for counts in found.values())
+    if total != certificate["table"]["rows"]:
+        yield f"the table had {certificate['table']['rows']:,} rows, the files have {total:,}"
+
+
 def leaks_of(folder: Path, group_by: Sequence[str], distance: int) -> list[Leak]:
     """Leaks between the splits of a version, read from its files."""
     # A chain of repeats may lead through what was left out.

@@ -32,7 +32,7 @@ PHASH = "phash"
 REPEATS, ID = "near_duplicate_of", "id"
 IMAGE = "image"
 ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json")
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+PICTURES = (".avif", ".bmp", ".gif", ".heic", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _PACKED = re.compile(r"\.(bz2|gz|zst)$")
 _BATCH = 1_000  # rows in memory, with the images that they may hold
 

@@ -147,11 +147,13 @@ CORRECTIONS = TableSchema(
 )
 
 # Tweets or memes with the labels of annotators: MMHS150K, the predecessor's CSVs, Hateful Memes. `votes` is what each
-# annotator said, where the source tells; `ocr` the text in the image as the data set's makers read it.
+# annotator said, where the source tells; `ocr` the text in the image as the data set's makers read it; `sha256` of the
+# image's bytes, where images came with the data set.
 _TWEET = [
     pa.field("row", pa.int64(), nullable=False),
     pa.field("id", pa.string()),
     pa.field("image", pa.string()),
+    pa.field("sha256", pa.string()),
     pa.field("text", pa.string()),
     pa.field("ocr", pa.string()),
     pa.field("votes", CODES),
@@ -159,7 +161,7 @@ _TWEET = [
     pa.field("split", pa.string()),
     _EXTRA,
 ]
-MMHS = TableSchema("mmhs/1", pa.schema(_TWEET))
+MMHS = TableSchema("mmhs/2", pa.schema(_TWEET))
 MMHS_REJECTED = TableSchema(
     "mmhs-rejected/1",
     pa.schema(

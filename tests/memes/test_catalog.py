@@ -5,6 +5,7 @@ import os
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,6 +51,15 @@ def test_a_mac_s_way_to_write_a_folder_is_the_same_folder(tmp_path: Path) -> Non
     folder = unicodedata.normalize("NFD", "Нейтрально")
     assert [(f"{folder}/a.png", "non_toxic")] == _labels(_put(tmp_path, f"{folder}/a.png"), LABELS)
     assert [(f"{folder}/a.png", "Нейтрально")] == _labels(tmp_path, {})
+
+
+@pytest.mark.parametrize(("written", "named"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_table_finds_the_images_whose_names_macos_wrote(
+    tmp_path: Path, written: Literal["NFC", "NFD"], named: Literal["NFC", "NFD"]
+) -> None:
+    file = unicodedata.normalize(written, "зайчик.png")
+    table = _csv(_put(tmp_path, file), f"image,label\n{unicodedata.normalize(named, 'зайчик.png')},toxic\n")
+    assert [(file, "toxic")] == _labels(table, {})
 
 
 def test_an_unknown_folder_is_rejected_by_name(tmp_path: Path) -> None:

@@ -121,6 +121,11 @@ def test_lines_are_read_from_the_top_and_from_the_left() -> None:
 def test_easyocr_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = easyocr.Options(weights=tmp_path)
     assert not easyocr.is_ready(options)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    (tmp_path / easyocr.DETECTOR).write_bytes(b"")  # a download that was stopped after the first file
+    assert not easyocr.is_ready(options)
+    (tmp_path / "cyrillic_g2.pth").write_bytes(b"")
+    assert easyocr.is_ready(options)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PermanentError, match=r"EasyOCR is not installed. Install: \.venv/bin/python -m pip"):
         easyocr.open_reader(options, ["ru"])

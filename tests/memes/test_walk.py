@@ -179,6 +179,20 @@ def test_nothing_usable_makes_no_job(root: DataRoot, tmp_path: Path) -> None:
     assert not root.jobs.exists()
 
 
+def test_images_none_of_which_can_be_read_are_an_error_that_leaves_the_old_table(root: DataRoot, folder: Path) -> None:
+    _, tables = walk(folder, root, Measuring())
+    old = tables.table.read_bytes()
+    for path in folder.rglob("*.*"):
+        path.write_bytes(b"" if path.name == "a.png" else b"\0\0\0\x18ftypheic")
+    with pytest.raises(BadSource) as caught:
+        walk(folder, root, Measuring())
+    assert (
+        "None of the 5 images can be read (unknown-format 4, empty 1). The first one: Row 0, Плохо/a.png is empty. "
+        "Download it again."
+    ) == str(caught.value)
+    assert old == tables.table.read_bytes()
+
+
 def test_a_chunk_with_other_rows_writes_nothing(root: DataRoot, folder: Path) -> None:
     manifest, tables = walk(folder, root, Measuring())
     first, second = (manifest.path(chunk) for chunk in manifest.chunks()[:2])

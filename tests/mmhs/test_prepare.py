@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import signal
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 from tasks.mmhs.archive import BadArchive
 from tasks.mmhs.prepare import Prepared, prepare
 from tasks.mmhs.source import REASONS, BadSource, decide
+from tasks.splits.assign import OfficialLeak
+from tasks.splits.build import Wanted, build
 from tasks.storage.schemas import MMHS, MMHS_REJECTED
 from tasks.storage.tables import read_table
 from tests.mmhs.sample import ENTRIES, as_folder, as_zip, files
@@ -44,6 +48,7 @@ def test_a_zip_and_a_folder_give_the_same_table(tmp_path: Path, tables: Path) ->
         "row": 1,
         "id": "102",
         "image": "img_resized/102.jpg",
+        "sha256": hashlib.sha256(b"\xff\xd8 a picture").hexdigest(),
         "text": "@nobody robots are all alike",
         "ocr": "WHEN YOU ARE A ROBOT",
         "votes": ["religion", "racist", "not_hate"],
@@ -59,6 +64,18 @@ def test_a_zip_and_a_folder_give_the_same_table(tmp_path: Path, tables: Path) ->
     assert {"rows": 5, "delivered": 5, "rejected": {}, "with_ocr": 1} == {
         key: provenance["counts"][key] for key in ("rows", "delivered", "rejected", "with_ocr")
     }
+
+
+def test_the_provenance_says_where_the_paths_of_images_begin(tmp_path: Path, tables: Path) -> None:
+    def place(source: Path) -> str:
+        return str(json.loads(prepare(source, tables).provenance.read_bytes())["source"]["path"])
+
+    zipped = as_zip(tmp_path / "MMHS150K.zip", files(), "MMHS150K/")
+    folder = as_folder(tmp_path / "raw" / "MMHS150K", files())
+    assert str(zipped) == place(zipped)
+    assert [str(folder)] * 3 == [place(source) for source in (folder, folder.parent, folder / "MMHS150K_GT.json")]
+    table = as_folder(tmp_path / "csv", {"val.csv": CSV.encode()})
+    assert str(table) == place(table / "val.csv")
 
 
 def test_majority_needs_two_of_three(tmp_path: Path, tables: Path) -> None:
@@ -138,6 +155,36 @@ def test_a_missing_image_a_broken_ocr_file_and_bad_splits_are_refused_by_name(tm
 def test_without_any_image_rows_are_text_only(tmp_path: Path, tables: Path) -> None:
     prepared = prepare(as_folder(tmp_path / "in", files(images=False)), tables)
     assert (5, []) == (len(_rows(prepared)), _refused(prepared))
+    assert [None] * 5 == [row["sha256"] for row in _rows(prepared)]
+
+
+def test_an_image_that_is_damaged_in_the_zip_costs_its_own_row(tmp_path: Path, tables: Path) -> None:
+    path = as_zip(tmp_path / "MMHS150K.zip", files() | {"img_resized/103.jpg": b"\xff\xd8 another picture"})
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        at = archive.getinfo("img_resized/103.jpg").header_offset + 30 + len("img_resized/103.jpg") + 3
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    prepared = prepare(path, tables)
+    ((code, message),) = _refused(prepared)
+    assert ("damaged-image", True) == (
+        code,
+        message.startswith("Row 2 (103) has the image img_resized/103.jpg, which is"),
+    )
+    assert 4 == prepared.delivered
+
+
+def test_the_same_picture_under_two_ids_can_be_kept_in_one_split(tmp_path: Path, tables: Path) -> None:
+    entries = {str(n): {"tweet_text": f"t{n}", "labels": [0, 0, n % 2]} for n in range(1000, 1100)}
+    pictures = {f"img_resized/{id_}.jpg": f"picture {int(id_) // 2}".encode() for id_ in entries}
+    parts = {
+        f"splits/{split}_ids.txt": "\n".join(list(entries)[at::2]).encode()
+        for at, split in enumerate(("train", "test"))
+    }
+    prepared = prepare(as_zip(tmp_path / "MMHS150K.zip", files(entries) | pictures | parts), tables)
+    with pytest.raises(OfficialLeak, match="The official splits share 50 groups"):
+        build(prepared.table, tmp_path / "datasets", "mmhs", Wanted(("sha256",)))
+    cleaned = build(prepared.table, tmp_path / "datasets", "mmhs", Wanted(("sha256",), official="ignore")).certificate
+    assert (50, 0) == (sum(split["groups"] for split in cleaned["splits"].values()), cleaned["leaks"]["found"])
 
 
 def test_a_mac_s_resource_forks_are_no_splits_and_no_images(tmp_path: Path, tables: Path) -> None:
@@ -268,8 +315,8 @@ def test_a_data_set_without_a_row_that_can_be_used_is_named_and_leaves_the_old_t
     with pytest.raises(BadSource) as caught:
         prepare(as_folder(tmp_path / "csv", absolute), tables)
     assert (
-        f"{tmp_path / 'csv'}: none of the 2 rows can be used. The first one: Row 0 (1) has the image '/data/1.jpg', which "
-        "leads out of the data set."
+        f"{tmp_path / 'csv'}: none of the 2 rows can be used (bad-image-path 2). The first one: Row 0 (1) has the image "
+        "'/data/1.jpg', which leads out of the data set."
     ) == str(caught.value)
     assert old == [path.read_bytes() for path in (before.table, before.rejected, before.provenance)]
 

@@ -205,6 +205,18 @@ def test_a_certificate_that_was_edited_is_found(version: Path, capsys: pytest.Ca
     certificate.write_text(certificate.read_text().replace('"seed": 0', '"seed": 1'))
     assert 1 == main(["verify", str(version)])
     assert f"the certificate says {version.name}, its parameters give" in capsys.readouterr().out
+    certificate.write_text(
+        certificate.read_text().replace('"seed": 1', '"seed": 0').replace('"left_out": 0', '"left_out": 7')
+    )
+    counted = json.loads(certificate.read_text())["splits"]["test"]["rows"]
+    certificate.write_text(
+        certificate.read_text().replace(f'"rows": {counted},\n      "groups"', '"rows": 999,\n      "groups"')
+    )
+    assert 1 == main(["verify", str(version)])
+    shown = capsys.readouterr().out
+    assert "WRONG  rows, groups and labels are as many as were certified (n = 200): counts 2" in shown
+    assert "test: {'rows': 999, " in shown
+    assert "left out: 7 certified, 0 in the file" in shown
     certificate.write_text("{")
     assert 1 == main(["verify", str(version)])
     assert "certificate.json is damaged" in capsys.readouterr().out

@@ -246,7 +246,10 @@ def test_a_column_that_holds_nothing_at_all_ties_no_rows(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        (Wanted(("picture",)), "no column 'picture'; it has row, id, image, text, ocr, votes, labels, split, extra."),
+        (
+            Wanted(("picture",)),
+            "no column 'picture'; it has row, id, image, sha256, text, ocr, votes, labels, split, extra.",
+        ),
         (
             Wanted(("labels",)),
             "column 'labels' is list<element: string>; groups are told apart by text or whole numbers.",

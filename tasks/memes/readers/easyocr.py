@@ -48,8 +48,9 @@ class Options(BaseModel):
 
 
 def is_ready(options: Options) -> bool:
-    """Whether the package and the weights of the detector are there."""
-    return importlib.util.find_spec("easyocr") is not None and (options.weights / DETECTOR).is_file()
+    """Whether the package, and the weights of the detector and of a recogniser, are there."""
+    weights = {path.name for path in options.weights.glob("*.pth")}
+    return importlib.util.find_spec("easyocr") is not None and weights > {DETECTOR}
 
 
 def open_reader(options: Options, languages: Sequence[str]) -> Reader:
