@@ -124,7 +124,7 @@ class _Drawn:
 
 def _new_tokens(model: Any, family: Family, inputs: dict[str, Tensor], most: int, warpers: Sequence[Any]) -> Tensor:
     """What is written behind the prompts, ``[B, N]``."""
-    check_room(model, inputs["attention_mask"], most)
+    check_room(model, inputs["attention_mask"], most, "max_position_embeddings")
     likeliest = transformers.GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         num_beams=1,

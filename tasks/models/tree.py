@@ -108,7 +108,8 @@ def score(model: Any, family: Family, inputs: dict[str, Tensor], tree: AnswerTre
         torch.OutOfMemoryError: The batch is too large.
     """
     base = _base(model)
-    check_room(base, inputs["attention_mask"], tree.longest)
+    # Within its window a sliding attention is a plain one; beyond, the mask of the tree would not be the model's own.
+    check_room(base, inputs["attention_mask"], tree.longest, "max_position_embeddings", "sliding_window")
     inputs = {name: value.to(base.device) for name, value in inputs.items()}
     seen = inputs["attention_mask"].bool()
     positions, after = family.positions(base, inputs)
@@ -198,16 +199,20 @@ def self_check(
     return difference
 
 
-def check_room(model: Any, mask: Tensor, more: int) -> None:
+def check_room(model: Any, mask: Tensor, more: int, *limits: str) -> None:
     """Refuse prompts that leave no room for ``more`` tokens.
+
+    Args:
+        model: The model.
+        mask: ``[B, P]`` of the prompts.
+        more: Tokens behind them.
+        limits: Which of its configuration's numbers hold; one that it does not have holds nothing.
 
     Raises:
         PromptTooLong: And which.
     """
     config = model.config.get_text_config()
-    # Within its window a sliding attention is a plain one; beyond, the mask of the tree would not be the model's own.
-    limits = [config.max_position_embeddings, getattr(config, "sliding_window", None)]
-    most = min(limit for limit in limits if limit) - more
+    most = min(limit for name in limits if (limit := getattr(config, name, None))) - more
     if long := (mask.sum(-1) > most).nonzero().flatten().tolist():
         raise PromptTooLong(long, most)
 

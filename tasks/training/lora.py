@@ -99,6 +99,8 @@ class LoraSettings(BaseModel):
     def _fits(self) -> LoraSettings:
         if self.max_steps == 0:
             raise ValueError("max_steps=0 trains nothing. Give the number of steps, or -1 for num_train_epochs.")
+        if self.warmup_ratio and self.lr_scheduler_type == "constant":
+            raise ValueError("lr_scheduler_type=constant has no warm-up. Take constant_with_warmup, or warmup_ratio=0.")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels={self.min_pixels:,} is more than max_pixels={self.max_pixels:,}.")
         return self

@@ -78,8 +78,10 @@ def _write(plan: Plan, checkpoints: list[Checkpoint], folder: Path) -> None:
     points, rejected = state["log_history"], rejected_rows(plan)
     chosen = next(point for point in points if "eval_loss" in point and point["step"] == taken.step)
     with whole_folder(folder) as aside:
-        for path in (taken.folder / ADAPTER, taken.folder / "adapter_config.json"):
-            write_bytes(aside / path.name, path.read_bytes())
+        write_bytes(aside / ADAPTER, (taken.folder / ADAPTER).read_bytes())
+        # PEFT writes where the base model lay in this machine's cache, and others look for it by that.
+        config = json.loads((taken.folder / "adapter_config.json").read_bytes())
+        write_bytes(aside / "adapter_config.json", _json(config | {"base_model_name_or_path": plan.base.name}))
         for path in sorted((taken.folder / PROCESSOR).iterdir()):
             write_bytes(aside / path.name, path.read_bytes())
         write_bytes(aside / "curve.json", _json(points))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,21 @@ def _without_system(tokenizer: Any) -> Any:
         "{% endif %}{% endfor %}"
     )
     return tokenizer
+
+
+def test_a_text_is_written_beyond_a_sliding_window(toys: Toys, tmp_path: Path) -> None:
+    base = shutil.copytree(toys("mistral"), tmp_path / "base")
+    config = json.loads((base / "config.json").read_bytes())
+    (base / "config.json").write_text(json.dumps(config | {"sliding_window": 16}))
+    model, family, *_ = _load(base)
+    asked = [{"role": "user", "content": "gato, lunes, perro, martes, queso, jueves, luna"}]
+    (written,) = generate_chat(model, family, [asked], Sampling(max_new_tokens=8))
+    tokens = family.asked([asked])["input_ids"]
+    assert tokens.shape[1] > 16
+    for _ in range(written.completion_tokens):
+        with torch.inference_mode():
+            tokens = torch.cat([tokens, model(tokens, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+    assert family.processor.decode(tokens[0, written.prompt_tokens :], skip_special_tokens=True).strip() == written.text
 
 
 # As Qwen 3 has it, and Llama 3.2.

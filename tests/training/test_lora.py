@@ -102,6 +102,7 @@ def test_every_setting_is_described_and_has_its_own_name_in_a_form() -> None:
         ({"max_steps": 0}, "max_steps=0 trains nothing"),
         ({"min_pixels": 100_000, "max_pixels": 50_000}, "min_pixels=100,000 is more than max_pixels=50,000"),
         ({"target_modules": []}, "target_modules\n"),
+        ({"lr_scheduler_type": "constant", "warmup_ratio": 0.1}, "constant has no warm-up. Take constant_with_warmup"),
     ],
 )
 def test_a_wrong_value_is_named(values: dict[str, object], told: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,18 @@ def test_an_adapter_says_what_it_is_made_of(learnt: tuple[Plan, Path, list[Event
     assert adapter == (adapter.parent / "latest").resolve()
     names = {path.name for path in adapter.iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "curve.json", "loss.svg"} <= names
+
+
+def test_peft_finds_the_base_model_by_the_name_that_was_asked_for(
+    learnt: tuple[Plan, Path, list[Event], Path], tmp_path: Path
+) -> None:
+    from peft import PeftConfig
+
+    plan, adapter, _, _ = learnt
+    fetched = replace(plan, base=replace(plan.base, name="google/paligemma2-3b-pt-224"))
+    other = package(fetched, tmp_path / "adapters" / "fetched", finished)
+    assert "google/paligemma2-3b-pt-224" == PeftConfig.from_pretrained(str(other)).base_model_name_or_path
+    assert read_adapter(adapter).digest == read_adapter(other).digest
 
 
 def test_the_card_is_read_by_the_hub_and_says_what_a_reader_has_to_know(
