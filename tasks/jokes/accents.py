@@ -7,6 +7,7 @@ stands: ``si`` is whole where both ``sí`` and ``si`` were said.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -55,7 +56,9 @@ def damaged(text: str, vocabulary: Vocabulary) -> list[str]:
 
 
 def _misread(word: str) -> bool:
-    """UTF-8 that was read as one byte per letter: ``mÃ©dico``."""
+    """UTF-8 that was read as one byte per letter: ``mÃ©dico``; or half of an escape in JSON, which leaves a control."""
+    if any(unicodedata.category(letter) == "Cc" for letter in word):
+        return True
     if word.isascii():
         return False
     for encoding in ("latin-1", "cp1252"):

@@ -29,6 +29,7 @@ from tasks.jokes.plan import transcripts_of
 from tasks.jokes.prompts import telling
 from tasks.jokes.refine import STEPS
 from tasks.jokes.transcript import Segment, Span, Transcript
+from tasks.jokes.windows import without_marks
 from tasks.storage.files import fingerprint, write_bytes
 from tasks.storage.schemas import JOKES, JOKES_EXTRACTED, JOKES_REFINED, JOKES_REJECTED, WINDOW_JOKES
 from tasks.storage.tables import read_table, table_writer, write_table
@@ -171,7 +172,7 @@ def _of_routine(transcript: Transcript, windows: Iterable[Mapping[str, Any]]) ->
         for quoted in window["jokes"]:
             joke = _placed(quoted, window, part)
             known = jokes.setdefault(joke["id"], joke)
-            if known is not joke:  # both windows that overlap here have it, word for word
+            if window["window"] not in known["windows"]:  # both that overlap here have it, word for word
                 known["windows"].append(window["window"])
             known["extract_usd"] += window["cost_usd"] / len(window["jokes"])
     placed = sorted(jokes.values(), key=lambda joke: (joke["first_word"] is None, joke["first_word"] or 0))
@@ -183,8 +184,9 @@ def _of_routine(transcript: Transcript, windows: Iterable[Mapping[str, Any]]) ->
 def _placed(quoted: Mapping[str, str], window: Mapping[str, Any], part: Transcript) -> dict[str, Any]:
     """A joke as a row, where it stands in its window."""
     quote, routine = quoted["quote"], window["routine"]
-    text = quoted["text"].strip() or quote
-    found = locate(quote, part, quoted["start_mark"], quoted["end_mark"])
+    said = without_marks(quote)
+    text = without_marks(quoted["text"]) or said or quote
+    found = locate(said, part, quoted["start_mark"], quoted["end_mark"])
     span = None
     if found is not None and found.found >= LEAST_FOUND:
         span = found._replace(first=found.first + window["first_word"], stop=found.stop + window["first_word"])

@@ -21,6 +21,7 @@ LINE_CHARS = 300  # a line that has as many is finished
 MAX_LINE_CHARS = 600  # a segment that would make it longer begins the next; a longer segment is cut at words
 _LEAST_LINE_CHARS = 250  # what windows must leave for a line; a word has at most 200
 _MARK = re.compile(r"(?<!\d)(?:(\d{1,2}):)?(\d{1,4}):([0-5]\d)(?!\d)")
+_BRACKETED = re.compile(r"\s*\[(?:\d{1,2}:)?\d{1,4}:[0-5]\d\]\s*")
 _MARKS = 30  # what marks may take beside a line
 
 
@@ -44,6 +45,11 @@ def read_mark(text: str | None) -> float | None:
         return None
     hours, minutes, seconds = found.groups()
     return int(hours or 0) * 3600.0 + int(minutes) * 60 + int(seconds)
+
+
+def without_marks(text: str) -> str:
+    """What a model gave back without the marks that stood between the lines that it quotes."""
+    return _BRACKETED.sub(" ", text).strip()
 
 
 def check_sizes(max_chars: int, overlap_chars: int) -> None:

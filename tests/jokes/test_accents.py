@@ -28,6 +28,7 @@ def test_what_was_said_is_whole(joke: str) -> None:
         ("Fui al m\ufffddico, y él me dijo", ["mdico"]),
         ("Fui al m?dico, y él me dijo", ["mdico"]),
         ("Fui al mÃ©dico, y él me dijo", ["mÃ©dico,"]),
+        ("Fui al m\x00e9dico, y él me dijo", ["m\x00e9dico,"]),
         ("Fui al medico y a la heladeria", ["medico", "heladeria"]),
         ("Fui al medico y él me dijo", []),
         ("la seora del ao", ["ao"]),

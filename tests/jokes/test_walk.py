@@ -250,6 +250,21 @@ def test_a_joke_in_two_windows_word_for_word_is_one_row_with_both(tmp_path: Path
     assert ([0, 1], None) == (row["windows"], row["duplicate_of"])
 
 
+def test_a_joke_that_is_quoted_with_its_marks_is_taken_without_them(tmp_path: Path, asking: Asking) -> None:
+    words = "mi hermano se compró un auto eléctrico cien kilómetros con una carga dice el folleto"
+    marked = (
+        words.replace("mi hermano", "[00:48] mi hermano")
+        .replace(" cien", "\n[00:52] cien")
+        .replace(" dice", "[1:00:52] dice")
+    )
+    twice = {"quote": marked, "start_mark": "", "end_mark": "", "text": ""}
+    said = _saying(json.dumps({"jokes": [twice, twice]}), "hola cómo están")
+    chat = Counting(lambda question: said(question) if question.prompt.startswith("extract") else None)
+    walked = _walk(tmp_path, asking(tmp_path, chat))
+    (row,) = [row for row in read_table(walked.tables.table, JOKES).to_pylist() if row["quote"] == marked]
+    assert (words, 1.0, [0]) == (row["text"], row["found"], row["windows"])
+
+
 def test_a_joke_in_two_windows_in_other_words_is_a_duplicate_by_its_place(tmp_path: Path, asking: Asking) -> None:
     words = "mi hermano se compró un auto eléctrico cien kilómetros con una carga dice el folleto"
     first = _saying(_repertoire(words), "hola cómo están")
