@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import tempfile
 import threading
 import time
@@ -362,10 +363,11 @@ class BatchAsker:
     def _budget_reached(self, batches: Sequence[Batch], account: Account) -> BudgetReached:
         spent = self._journal.spent(account.jobs).usd
         needed = sum(batch.highest_usd for batch in batches)
+        enough = math.ceil(10_000 * (spent + needed)) / 10_000  # as it is told: rounded down it would not be
         return BudgetReached(
             f"The budget does not cover this batch: {spent:.4f} USD are spent, its {sum(len(b.keys) for b in batches):,} "
             f"questions can cost {needed:.4f} USD at most (each with the longest answer that it may have), and budget_usd "
-            f"is {account.cap_usd:.4f}. Nothing was submitted. Raise budget_usd to {spent + needed:.4f} or more, or ask "
+            f"is {account.cap_usd:.4f}. Nothing was submitted. Raise budget_usd to {enough:.4f} or more, or ask "
             "without mode=batch, which needs room for a few questions at a time; what is known is not paid again."
         )
 

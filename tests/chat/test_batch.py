@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -349,6 +350,16 @@ def test_the_budget_is_checked_before_anything_is_sent(standin: MistralBatchStan
     assert 0 == journal.spent(["job"]).usd
     replies = ask(standin, journal, asked, Account("job", ("job",), 1.01 * needed))
     assert ["SAY ONE", "SAY TWO"] == [reply.text for reply in replies]
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_the_budget_that_is_told_is_enough(standin: MistralBatchStandIn, journal: Journal, number: int) -> None:
+    asked = questions(*map(str, range(number)))
+    with pytest.raises(BudgetReached) as error:
+        ask(standin, journal, asked, Account("job", ("job",), 0.0))
+    told = re.search(r"Raise budget_usd to ([\d.]+) or more", str(error.value))
+    assert told is not None
+    assert number == len(ask(standin, journal, asked, Account("job", ("job",), float(told[1]))))
 
 
 def test_what_the_jobs_of_an_account_have_cost_counts(standin: MistralBatchStandIn, journal: Journal) -> None:
