@@ -164,6 +164,7 @@ def run_chunks(
         future.wait()  # before `state`: until then the state is the server's, and late
         chunk = chunk_of[future.task_run_id]
         if future.state.is_completed():
+            manifest.aside(chunk).unlink(missing_ok=True)
             progress.done(chunk)
         else:
             failed[chunk.name] = future.state.message or future.state.name or "no message"
