@@ -111,13 +111,12 @@ def write(comparison: Comparison, budget: float | None, mode: Asking, force: boo
     """
     for side in comparison.sides:
         with working_on(side.job.folder, open_local):
-            _writing[side.job.job] = side
             if isinstance(side.contestant.who, Local) and side.job.pending(WRITTEN):
                 open_contestant(side, comparison.sampling)
             account = account_of(side.job, comparison, budget)
             if mode == "batch" and isinstance(side.contestant.who, Remote):
                 patient(write_in_batches)(side, comparison.sampling, account)
-            more = {"sampling": comparison.sampling, "account": account}
+            more = {"contestant": side.contestant, "sampling": comparison.sampling, "account": account}
             run_chunks(write_chunk, side.job, WRITTEN, None, force, restarts, **more)
 
 
@@ -144,15 +143,15 @@ def open_contestant(side: Side, sampling: Sampling) -> None:
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
-def write_chunk(chunk: Chunk, manifest: Manifest, sampling: Sampling, account: Account) -> Path:
+def write_chunk(
+    chunk: Chunk, manifest: Manifest, contestant: Contestant, sampling: Sampling, account: Account
+) -> Path:
     """Let a contestant write about one chunk of requests and put its file in place."""
     from tasks.judging import write as writing
 
     rows = read_group(manifest.rows_path, REQUESTS, chunk.number).to_pylist()
-    written = writing.write_rows(rows, _writer(_writing[manifest.job].contestant, sampling, account))
-    path = writing.write_chunk(written, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    written = writing.write_rows(rows, _writer(contestant, sampling, account))
+    return writing.write_chunk(written, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="plan judging", **LOCAL)
@@ -204,9 +203,7 @@ def judge_chunk(chunk: Chunk, manifest: Manifest, judge: str, account: Account) 
     rows = read_group(manifest.rows_path, PAIRS, chunk.number).to_pylist()
     (chat, model), variety = split_model(judge), manifest.parameters["variety"]
     judged = judging.judge_rows(rows, engine(chat), account, model=model, variety=variety)
-    path = judging.write_chunk(judged, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    return judging.write_chunk(judged, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="collect", **LOCAL)
@@ -287,7 +284,6 @@ def _open_local(who: Local, sampling: Sampling) -> LocalWriter:
 
 
 open_local = Shared(_open_local)
-_writing: dict[str, Side] = {}  # who writes a job of this run
 
 
 def _plain(name: str) -> str:

@@ -133,10 +133,10 @@ def predict(plan: Plan, restarts: int) -> None:
             for subject in alike:
                 for job in subject.jobs.values():
                     with working_on(job.folder):
-                        _asked[job.job] = (subject, plan.data)
                         if job.pending(PREDICTIONS):
                             open_model(subject, plan.data)
-                        run_chunks(predict_chunk, job, PREDICTIONS, None, False, restarts)
+                        more = {"subject": subject, "data": plan.data}
+                        run_chunks(predict_chunk, job, PREDICTIONS, None, False, restarts, **more)
         finally:
             _models.close()
             _fitted.close()
@@ -149,11 +149,10 @@ def open_model(subject: Subject, data: Data) -> None:
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
-def predict_chunk(chunk: Chunk, manifest: Manifest) -> Path:
+def predict_chunk(chunk: Chunk, manifest: Manifest, subject: Subject, data: Data) -> Path:
     """Ask one model about one chunk and put its file in place."""
     from tasks.evaluation import chunk as chunks
 
-    subject, data = _asked[manifest.job]
     if subject.role == "text":
         return chunks.predict_texts(chunk, manifest, subject, _texts(subject, data))
     return chunks.predict_chunk(chunk, manifest, subject, data, _models(subject.model), get_run_logger().warning)
@@ -226,9 +225,6 @@ _fitted = Shared(_fit)
 
 def _texts(subject: Subject, data: Data) -> TextBaseline | None:
     return _fitted(data.path("train"), subject.record.columns, subject.label_sets)
-
-
-_asked: dict[str, tuple[Subject, Data]] = {}  # who a job of this run asks, and about what
 
 
 def _digest(plan: Plan, metric: Metric, minimal_difference: float) -> str:
