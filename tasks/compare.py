@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.client.schemas.objects import State
 
 from tasks.chat import names as chat_names
 from tasks.chat import split_model
@@ -21,7 +19,7 @@ from tasks.judging.plan import Comparison, Side
 from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, estimated, patient, run_chunks, shown, working_on
+from tasks.plan import check_restarts, patient, run_chunks, shown, working_on
 from tasks.services import Asking, chat_of, engine, journal, prices
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
@@ -82,14 +80,9 @@ def plan_comparison(
     return Comparison(sides[0], sides[1], requests, name, split, judge, service, model, variety, drawn)
 
 
-def estimate_cost(comparison: Comparison, mode: Asking) -> State[Any]:
-    """Say what it would cost; nothing is asked."""
-    return estimated(price_comparison(comparison, mode))
-
-
 @task(task_run_name="estimate", **LOCAL)
-def price_comparison(comparison: Comparison, mode: Asking) -> str:
-    """Count calls, tokens and dollars, as a table artifact and in one sentence per service."""
+def estimate_cost(comparison: Comparison, mode: Asking) -> str:
+    """Say what it would cost, as a table artifact and in one sentence per service; nothing is asked."""
     from tasks.judging.cost import estimate_of, questions_of
 
     root = DataRoot(Settings().data)
@@ -143,9 +136,7 @@ def open_contestant(side: Side, sampling: Sampling) -> None:
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
-def write_chunk(
-    chunk: Chunk, manifest: Manifest, contestant: Contestant, sampling: Sampling, account: Account
-) -> Path:
+def write_chunk(chunk: Chunk, manifest: Manifest, contestant: Contestant, sampling: Sampling, account: Account) -> Path:
     """Let a contestant write about one chunk of requests and put its file in place."""
     from tasks.judging import write as writing
 

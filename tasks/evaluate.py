@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
@@ -19,7 +17,7 @@ from tasks.evaluation.plan import Data, Device, Held, Mode, Subject
 from tasks.models.examples import Columns
 from tasks.models.label_sets import LabelSets
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, nothing_to_do, run_chunks, shown, working_on
+from tasks.plan import check_restarts, run_chunks, shown, working_on
 from tasks.scoring.report import Report
 from tasks.scoring.verdict import Metric, Verdict
 from tasks.settings import Settings
@@ -35,8 +33,6 @@ __all__ = [
     "Metric",
     "Mode",
     "has_adapter",
-    "nothing_to_do",
-    "one_at_a_time",
     "plan_evaluation",
     "predict",
     "promote_adapter",
@@ -60,12 +56,6 @@ class Told(NamedTuple):
 
     report: Report
     verdict: Verdict | None
-
-
-def one_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
-    """One chunk after the other: a GPU has one model, and it is asked in batches."""
-    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
-    return runner
 
 
 @task(task_run_name="plan", **LOCAL)

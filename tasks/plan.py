@@ -59,9 +59,12 @@ class TooManyCrashes(PermanentError):
     """The run was started again after crashes as often as it may be."""
 
 
-def chunk_runner() -> TaskRunner[PrefectFuture[Any]]:
-    """Threads for chunks. Always with a number: the default is unlimited."""
-    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=Settings().chunk_threads)
+def chunk_runner(at_once: int | None = None) -> TaskRunner[PrefectFuture[Any]]:
+    """Threads for chunks: as many as the settings say, or one where a GPU has one model that is asked in batches.
+
+    Always with a number: the default is unlimited.
+    """
+    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=at_once or Settings().chunk_threads)
     return runner
 
 
