@@ -27,7 +27,15 @@ from tasks.evaluate import (
     promote_adapter,
     report_evaluation,
 )
-from tasks.plan import Dollars, budget_now, chunk_runner, estimated, nothing_to_do, pausing_at_the_budget
+from tasks.plan import (
+    Dollars,
+    budget_now,
+    check_name,
+    chunk_runner,
+    estimated,
+    nothing_to_do,
+    pausing_at_the_budget,
+)
 from tasks.services import Asking, asking
 
 
@@ -128,6 +136,7 @@ def compare_jokes(
     Returns:
         The report's folder.
     """
+    check_name(name or "compared")
     with asking():
         asked, sampling = {"column": column, "prompt": prompt}, (temperature, max_tokens, seed)
         comparison = plan_comparison(

@@ -49,6 +49,7 @@ Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 MAX_RESTARTS = 3
 _NAMED = 10  # chunks named in a message
+_MAX_NAME = 120  # bytes: a file system takes 255, and what is written aside has more in its name
 
 
 class ChunksFailed(Exception):
@@ -95,10 +96,10 @@ def check_name(name: str) -> None:
     Raises:
         PermanentError: It is no part of a file's name.
     """
-    if not re.fullmatch(r"\w[\w .-]*", name):
+    if not re.fullmatch(r"\w[\w .-]*", name) or len(name.encode()) > _MAX_NAME:
         raise PermanentError(
             f"`name` is {name!r}, which cannot begin a file's name. Use letters, digits, '-', '_', '.' and spaces, such as "
-            "'llava'."
+            f"'llava', up to {_MAX_NAME} bytes."
         )
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from tasks.plan import RaisedBudget
 from tasks.settings import CHECKOUT
+from tasks.storage.errors import PermanentError
 
 HEAVY = "argilla ctranslate2 cv2 easyocr googletrans matplotlib onnxruntime peft torch transformers".split()
 
@@ -99,6 +100,14 @@ def test_each_deployment_stands_in_the_readme(deployment: dict[str, Any], flow: 
 def test_every_parameter_of_a_flow_is_described(flow: Flow[..., Any]) -> None:
     undescribed = [name for name, field in flow.parameters.properties.items() if not field.get("description")]
     assert [] == undescribed
+
+
+def test_a_name_that_no_table_can_have_is_refused_before_anything_is_done(flow: Flow[..., Any]) -> None:
+    if "name" not in flow.parameters.properties or flow.name in ("build-splits", "finetune-lora"):  # datasets, adapters
+        return
+    required = dict.fromkeys(flow.parameters.required, "given by the user")
+    with pytest.raises(PermanentError, match="cannot begin a file's name"):
+        flow.fn(**required, name="../llava")
 
 
 def test_every_folder_of_tasks_but_cli_is_forbidden_to_import_prefect() -> None:
