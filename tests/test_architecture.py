@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.metadata
+import inspect
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,6 +53,18 @@ def test_no_flow_file_shadows_another_module() -> None:
     # Prefect loads flows/x.py as `x` and leaves flows/ first on sys.path.
     taken = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
     assert set() == {path.stem for path in FLOWS} & taken
+
+
+def test_flows_take_what_is_done_from_files_of_tasks_and_from_folders_only_types_and_values() -> None:
+    functions = [
+        f"{path.name}: {each.module}.{name.name}"
+        for path in FLOWS
+        for each in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(each, ast.ImportFrom) and each.module and re.match(r"tasks\.\w+\.", each.module)
+        for name in each.names
+        if inspect.isfunction(getattr(importlib.import_module(each.module), name.name))
+    ]
+    assert [] == functions
 
 
 def test_importing_all_flows_loads_no_heavy_package() -> None:
