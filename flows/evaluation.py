@@ -22,18 +22,24 @@ from tasks.evaluate import (
     Metric,
     Mode,
     has_adapter,
-    nothing_to_do,
-    one_at_a_time,
     plan_evaluation,
     predict,
     promote_adapter,
     report_evaluation,
 )
-from tasks.plan import Dollars, budget_now, chunk_runner, pausing_at_the_budget
+from tasks.plan import (
+    Dollars,
+    budget_now,
+    check_name,
+    chunk_runner,
+    estimated,
+    nothing_to_do,
+    pausing_at_the_budget,
+)
 from tasks.services import Asking, asking
 
 
-@flow(name="evaluate-adapter", task_runner=one_at_a_time())
+@flow(name="evaluate-adapter", task_runner=chunk_runner(at_once=1))
 def evaluate_adapter(
     adapter: str = "latest",
     dataset: str = "",
@@ -130,6 +136,7 @@ def compare_jokes(
     Returns:
         The report's folder.
     """
+    check_name(name or "compared")
     with asking():
         asked, sampling = {"column": column, "prompt": prompt}, (temperature, max_tokens, seed)
         comparison = plan_comparison(
@@ -146,7 +153,7 @@ def compare_jokes(
             restarts,
         )
         if estimate:
-            return estimate_cost(comparison, mode)
+            return estimated(estimate_cost(comparison, mode))
         budget = budget_now(budget_usd)
         with pausing_at_the_budget():
             write(comparison, budget, mode, force, restarts)

@@ -105,6 +105,7 @@ def classify_memes(
     Returns:
         The report's folder; the CLIP job's while chunks are missing because only some were asked for.
     """
+    check_name(name or "memes-classified")
     of_vlm = {"model": vlm, "load_in_4bit": load_in_4bit, "max_pixels": max_pixels}
     of_clip = {"model": clip, "prompts": prompts, "with_text": with_text}
     jobs = plan_classifying(table, of_vlm, of_clip, images, labels, device, chunk_size, restarts)

@@ -13,15 +13,17 @@ from tasks.review import (
     To,
     choose_turns,
     find_review,
+    found_by,
+    is_merged,
     left,
     merge_reviews,
     pull_responses,
     push_turns,
+    remember_merged,
     report_reviews,
     send_back_broken,
     working_on,
 )
-from tasks.reviews.state import found_by, is_merged, remember_merged
 
 
 @flow(name="push-translations")

@@ -124,6 +124,4 @@ def _ask(chunk: Chunk, manifest: Manifest, shared: Shared[str, Model]) -> Path:
     model = shared(json.dumps(dict(manifest.parameters), sort_keys=True))
     rows = read_group(manifest.rows_path, MEMES_TO_CLASSIFY, chunk.number).to_pylist()
     answers = model.answer(rows, Path(manifest.source.path))
-    path = write_chunk(answers, manifest.path(chunk), SHAPES[manifest.kind], manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    return write_chunk(answers, manifest.path(chunk), SHAPES[manifest.kind], manifest.job)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.client.schemas.objects import State
 
 from tasks.chat import names as chat_names
 from tasks.chat import split_model
@@ -21,7 +19,7 @@ from tasks.judging.plan import Comparison, Side
 from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, estimated, patient, run_chunks, shown, working_on
+from tasks.plan import check_restarts, patient, run_chunks, shown, working_on
 from tasks.services import Asking, chat_of, engine, journal, prices
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
@@ -82,14 +80,9 @@ def plan_comparison(
     return Comparison(sides[0], sides[1], requests, name, split, judge, service, model, variety, drawn)
 
 
-def estimate_cost(comparison: Comparison, mode: Asking) -> State[Any]:
-    """Say what it would cost; nothing is asked."""
-    return estimated(price_comparison(comparison, mode))
-
-
 @task(task_run_name="estimate", **LOCAL)
-def price_comparison(comparison: Comparison, mode: Asking) -> str:
-    """Count calls, tokens and dollars, as a table artifact and in one sentence per service."""
+def estimate_cost(comparison: Comparison, mode: Asking) -> str:
+    """Say what it would cost, as a table artifact and in one sentence per service; nothing is asked."""
     from tasks.judging.cost import estimate_of, questions_of
 
     root = DataRoot(Settings().data)
@@ -111,13 +104,12 @@ def write(comparison: Comparison, budget: float | None, mode: Asking, force: boo
     """
     for side in comparison.sides:
         with working_on(side.job.folder, open_local):
-            _writing[side.job.job] = side
             if isinstance(side.contestant.who, Local) and side.job.pending(WRITTEN):
                 open_contestant(side, comparison.sampling)
             account = account_of(side.job, comparison, budget)
             if mode == "batch" and isinstance(side.contestant.who, Remote):
                 patient(write_in_batches)(side, comparison.sampling, account)
-            more = {"sampling": comparison.sampling, "account": account}
+            more = {"contestant": side.contestant, "sampling": comparison.sampling, "account": account}
             run_chunks(write_chunk, side.job, WRITTEN, None, force, restarts, **more)
 
 
@@ -144,15 +136,13 @@ def open_contestant(side: Side, sampling: Sampling) -> None:
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
-def write_chunk(chunk: Chunk, manifest: Manifest, sampling: Sampling, account: Account) -> Path:
+def write_chunk(chunk: Chunk, manifest: Manifest, contestant: Contestant, sampling: Sampling, account: Account) -> Path:
     """Let a contestant write about one chunk of requests and put its file in place."""
     from tasks.judging import write as writing
 
     rows = read_group(manifest.rows_path, REQUESTS, chunk.number).to_pylist()
-    written = writing.write_rows(rows, _writer(_writing[manifest.job].contestant, sampling, account))
-    path = writing.write_chunk(written, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    written = writing.write_rows(rows, _writer(contestant, sampling, account))
+    return writing.write_chunk(written, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="plan judging", **LOCAL)
@@ -204,9 +194,7 @@ def judge_chunk(chunk: Chunk, manifest: Manifest, judge: str, account: Account) 
     rows = read_group(manifest.rows_path, PAIRS, chunk.number).to_pylist()
     (chat, model), variety = split_model(judge), manifest.parameters["variety"]
     judged = judging.judge_rows(rows, engine(chat), account, model=model, variety=variety)
-    path = judging.write_chunk(judged, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    return judging.write_chunk(judged, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="collect", **LOCAL)
@@ -287,7 +275,6 @@ def _open_local(who: Local, sampling: Sampling) -> LocalWriter:
 
 
 open_local = Shared(_open_local)
-_writing: dict[str, Side] = {}  # who writes a job of this run
 
 
 def _plain(name: str) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
@@ -19,7 +17,7 @@ from tasks.evaluation.plan import Data, Device, Held, Mode, Subject
 from tasks.models.examples import Columns
 from tasks.models.label_sets import LabelSets
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, nothing_to_do, run_chunks, shown, working_on
+from tasks.plan import check_restarts, run_chunks, shown, working_on
 from tasks.scoring.report import Report
 from tasks.scoring.verdict import Metric, Verdict
 from tasks.settings import Settings
@@ -35,8 +33,6 @@ __all__ = [
     "Metric",
     "Mode",
     "has_adapter",
-    "nothing_to_do",
-    "one_at_a_time",
     "plan_evaluation",
     "predict",
     "promote_adapter",
@@ -60,12 +56,6 @@ class Told(NamedTuple):
 
     report: Report
     verdict: Verdict | None
-
-
-def one_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
-    """One chunk after the other: a GPU has one model, and it is asked in batches."""
-    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
-    return runner
 
 
 @task(task_run_name="plan", **LOCAL)
@@ -133,10 +123,10 @@ def predict(plan: Plan, restarts: int) -> None:
             for subject in alike:
                 for job in subject.jobs.values():
                     with working_on(job.folder):
-                        _asked[job.job] = (subject, plan.data)
                         if job.pending(PREDICTIONS):
                             open_model(subject, plan.data)
-                        run_chunks(predict_chunk, job, PREDICTIONS, None, False, restarts)
+                        more = {"subject": subject, "data": plan.data}
+                        run_chunks(predict_chunk, job, PREDICTIONS, None, False, restarts, **more)
         finally:
             _models.close()
             _fitted.close()
@@ -149,11 +139,10 @@ def open_model(subject: Subject, data: Data) -> None:
 
 
 @task(task_run_name="{manifest.job} {chunk.name}", **REMOTE)
-def predict_chunk(chunk: Chunk, manifest: Manifest) -> Path:
+def predict_chunk(chunk: Chunk, manifest: Manifest, subject: Subject, data: Data) -> Path:
     """Ask one model about one chunk and put its file in place."""
     from tasks.evaluation import chunk as chunks
 
-    subject, data = _asked[manifest.job]
     if subject.role == "text":
         return chunks.predict_texts(chunk, manifest, subject, _texts(subject, data))
     return chunks.predict_chunk(chunk, manifest, subject, data, _models(subject.model), get_run_logger().warning)
@@ -226,9 +215,6 @@ _fitted = Shared(_fit)
 
 def _texts(subject: Subject, data: Data) -> TextBaseline | None:
     return _fitted(data.path("train"), subject.record.columns, subject.label_sets)
-
-
-_asked: dict[str, tuple[Subject, Data]] = {}  # who a job of this run asks, and about what
 
 
 def _digest(plan: Plan, metric: Metric, minimal_difference: float) -> str:

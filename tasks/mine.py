@@ -112,9 +112,7 @@ def extract_chunk(chunk: Chunk, manifest: Manifest, budget: float | None) -> Pat
 
     again = windows_that_failed(manifest.aside(chunk))
     rows = _extracted(manifest, [chunk], account_of(manifest, manifest, budget), "online", again)
-    path = write_windows(rows, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    return write_windows(rows, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="collect windows", **LOCAL)
@@ -150,9 +148,7 @@ def refine_chunk(chunk: Chunk, manifest: Manifest, budget: float | None, windows
 
     again = steps_that_failed(manifest.aside(chunk))
     rows = _refined(manifest, [chunk], account_of(manifest, windows, budget), "online", again)
-    path = write_jokes(rows, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    return write_jokes(rows, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="collect", **LOCAL)

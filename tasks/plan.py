@@ -49,6 +49,7 @@ Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 MAX_RESTARTS = 3
 _NAMED = 10  # chunks named in a message
+_MAX_NAME = 120  # bytes: a file system takes 255, and what is written aside has more in its name
 
 
 class ChunksFailed(Exception):
@@ -59,9 +60,12 @@ class TooManyCrashes(PermanentError):
     """The run was started again after crashes as often as it may be."""
 
 
-def chunk_runner() -> TaskRunner[PrefectFuture[Any]]:
-    """Threads for chunks. Always with a number: the default is unlimited."""
-    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=Settings().chunk_threads)
+def chunk_runner(at_once: int | None = None) -> TaskRunner[PrefectFuture[Any]]:
+    """Threads for chunks: as many as the settings say, or one where a GPU has one model that is asked in batches.
+
+    Always with a number: the default is unlimited.
+    """
+    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=at_once or Settings().chunk_threads)
     return runner
 
 
@@ -92,10 +96,10 @@ def check_name(name: str) -> None:
     Raises:
         PermanentError: It is no part of a file's name.
     """
-    if not re.fullmatch(r"\w[\w .-]*", name):
+    if not re.fullmatch(r"\w[\w .-]*", name) or len(name.encode()) > _MAX_NAME:
         raise PermanentError(
             f"`name` is {name!r}, which cannot begin a file's name. Use letters, digits, '-', '_', '.' and spaces, such as "
-            "'llava'."
+            f"'llava', up to {_MAX_NAME} bytes."
         )
 
 
@@ -164,6 +168,7 @@ def run_chunks(
         future.wait()  # before `state`: until then the state is the server's, and late
         chunk = chunk_of[future.task_run_id]
         if future.state.is_completed():
+            manifest.aside(chunk).unlink(missing_ok=True)
             progress.done(chunk)
         else:
             failed[chunk.name] = future.state.message or future.state.name or "no message"

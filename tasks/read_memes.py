@@ -56,9 +56,7 @@ def read_chunk(chunk: Chunk, manifest: Manifest) -> Path:
     reader = open_reader(asked["reader"], tuple(asked["languages"]))
     rows = read_group(manifest.rows_path, MEME_FILES, chunk.number).to_pylist()
     read = read_images(rows, Path(manifest.source.path), reader)
-    path = write_chunk(read, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    return write_chunk(read, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="collect", **LOCAL)

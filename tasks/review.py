@@ -20,9 +20,12 @@ from tasks.reviews.state import (
     Review,
     drawn,
     find,
+    found_by,
+    is_merged,
     languages,
     pushed_with,
     remember_drawn,
+    remember_merged,
     remember_pushed,
 )
 from tasks.settings import Settings, argilla_access
@@ -34,6 +37,22 @@ if TYPE_CHECKING:
     from tasks.reviews.history import History
     from tasks.reviews.images import Images
     from tasks.reviews.merge import Merged
+
+__all__ = [
+    "To",
+    "choose_turns",
+    "find_review",
+    "found_by",
+    "is_merged",
+    "left",
+    "merge_reviews",
+    "pull_responses",
+    "push_turns",
+    "remember_merged",
+    "report_reviews",
+    "send_back_broken",
+    "working_on",
+]
 
 To = Literal["auto", "argilla", "pack"]
 _NAMED = 50  # refused records and answers in an artifact

@@ -149,9 +149,7 @@ def translate_chunk(chunk: Chunk, manifest: Manifest, budget_usd: float | None =
         memories=_memories(asked["corrections"], asked["memory"], source, target, root),
         again=_refused_before(manifest.aside(chunk)),
     )
-    path = write_chunk(translated, manifest.path(chunk), manifest.job)
-    manifest.aside(chunk).unlink(missing_ok=True)
-    return path
+    return write_chunk(translated, manifest.path(chunk), manifest.job)
 
 
 @task(task_run_name="collect", **LOCAL)

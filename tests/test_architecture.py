@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.metadata
+import inspect
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,6 +23,7 @@ from pydantic import ValidationError
 
 from tasks.plan import RaisedBudget
 from tasks.settings import CHECKOUT
+from tasks.storage.errors import PermanentError
 
 HEAVY = "argilla ctranslate2 cv2 easyocr googletrans matplotlib onnxruntime peft torch transformers".split()
 
@@ -48,6 +53,18 @@ def test_no_flow_file_shadows_another_module() -> None:
     # Prefect loads flows/x.py as `x` and leaves flows/ first on sys.path.
     taken = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
     assert set() == {path.stem for path in FLOWS} & taken
+
+
+def test_flows_take_what_is_done_from_files_of_tasks_and_from_folders_only_types_and_values() -> None:
+    functions = [
+        f"{path.name}: {each.module}.{name.name}"
+        for path in FLOWS
+        for each in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(each, ast.ImportFrom) and each.module and re.match(r"tasks\.\w+\.", each.module)
+        for name in each.names
+        if inspect.isfunction(getattr(importlib.import_module(each.module), name.name))
+    ]
+    assert [] == functions
 
 
 def test_importing_all_flows_loads_no_heavy_package() -> None:
@@ -99,6 +116,14 @@ def test_each_deployment_stands_in_the_readme(deployment: dict[str, Any], flow: 
 def test_every_parameter_of_a_flow_is_described(flow: Flow[..., Any]) -> None:
     undescribed = [name for name, field in flow.parameters.properties.items() if not field.get("description")]
     assert [] == undescribed
+
+
+def test_a_name_that_no_table_can_have_is_refused_before_anything_is_done(flow: Flow[..., Any]) -> None:
+    if "name" not in flow.parameters.properties or flow.name in ("build-splits", "finetune-lora"):  # datasets, adapters
+        return
+    required = dict.fromkeys(flow.parameters.required, "given by the user")
+    with pytest.raises(PermanentError, match="cannot begin a file's name"):
+        flow.fn(**required, name="../llava")
 
 
 def test_every_folder_of_tasks_but_cli_is_forbidden_to_import_prefect() -> None:

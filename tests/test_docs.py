@@ -7,6 +7,12 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
 
 from tasks.translators import names
 
@@ -51,6 +57,25 @@ def test_every_link_and_picture_leads_somewhere_and_every_picture_is_shown() -> 
     }
     assert [] == sorted(path for path in linked if not path.exists())
     assert set() == set((ROOT / "docs" / "images").iterdir()) - linked
+
+
+def test_every_run_that_the_documents_show_has_such_a_deployment_with_these_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    parameters: dict[str, set[str]] = {}
+    for each in yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))["deployments"]:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(each["entrypoint"])
+        parameters[f"{flow.name}/{each['name']}"] = set(flow.parameters.properties)
+    shown = [
+        (deployment, set(re.findall(r"--param (\w+)=", given)))
+        for document in DOCUMENTS
+        for deployment, given in re.findall(
+            r"(?:serve --run|deployment run) ([\w-]+/[\w-]+)((?:\\\n|[^`\n])*)", (ROOT / document).read_text("utf-8")
+        )
+    ]
+    assert len(shown) > 10
+    assert [] == [each for each in shown if each[0] not in parameters or each[1] - parameters[each[0]]]
 
 
 def test_recovery_s_number_of_restarts_is_the_flow_s() -> None:

@@ -336,6 +336,10 @@ class LocalPrefect:
         )
         return any(worker["name"] == f"local-{pool}" for worker in workers)
 
+    def has_worker(self, pool: str) -> bool:
+        """Whether anybody takes up runs of a pool, here or on another machine."""
+        return any(each["status"] == "ONLINE" for each in self.post(f"/work_pools/{pool}/workers/filter", {}))
+
     def get(self, path: str) -> Any:
         """GET from the API."""
         return self._ask("GET", path)

@@ -130,6 +130,7 @@ def _stopped(local: LocalPrefect, pools: Sequence[str]) -> bool:
 
 def _run_to_its_end(local: LocalPrefect, deployment: str, parameters: Sequence[str], pools: Sequence[str]) -> int:
     """Follow a run, then what it set off; the exit code."""
+    _check_worker(local, deployment, pools)
     begun = time.time()
     run_id: str | None = _ask_for_a_run(local, deployment, parameters)
     told, states = f"Run of {deployment}", set()
@@ -151,6 +152,21 @@ def _run_to_its_end(local: LocalPrefect, deployment: str, parameters: Sequence[s
         say(line)
     say(f"UI: {local.address}   end server and worker: make stop")
     return 0 if states == {"COMPLETED"} else 1
+
+
+def _check_worker(local: LocalPrefect, deployment: str, pools: Sequence[str]) -> None:
+    """Refuse a run that nobody would take up.
+
+    Raises:
+        PermanentError: The deployment's pool has no worker.
+    """
+    found = local.post("/deployments/filter", {"flows": {"name": {"any_": [deployment.partition("/")[0]]}}})
+    for pool in (each["work_pool_name"] for each in found if each["name"] == deployment.partition("/")[2]):
+        if pool not in pools and not local.has_worker(pool):
+            raise PermanentError(
+                f"{deployment} runs on the pool {pool}, which has no worker: no GPU was found here. With --gpu one is "
+                "started all the same, for runs with device=cpu. Nothing was started."
+            )
 
 
 def _set_off_by(local: LocalPrefect, run_id: str) -> str | None:

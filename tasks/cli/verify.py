@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Generator, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from math import exp, isfinite
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from tasks.chunks.manifest import Chunk, Manifest, job_folder, read_manifest
 from tasks.evaluation import plan as evaluating
@@ -83,7 +83,7 @@ _PROVENANCE = ".provenance.json"
 _OF_REVIEWS = ("*-responses.parquet", "*-reviewed.parquet", "*-open.parquet")  # tables without a provenance file
 _REVIEWED_LISTS = ("text_from", "reviewed_by", "reviewed_at")
 _CLASSIFYING = (MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED, VLM_ANSWERS, CLIP_ANSWERS, MEMES_CLASSIFIED)
-_OF_MEMES = (MEME_FILES, MEMES, MEME_READINGS, MEMES_REJECTED, *_CLASSIFYING)
+_OF_MEMES = (MEME_FILES, MEMES, MEME_READINGS, MEMES_REJECTED)
 TEXT_FROM = ("machine", "accepted", "edited", "adjudicate")
 
 _EPILOG = """\
@@ -287,14 +287,6 @@ def _parquet(path: Path) -> Iterator[Check]:
         yield from _settled(path)
     elif name == REVIEW_OPEN.name:
         yield _left_to_do(path)
-    elif name == PREDICTIONS.name:
-        yield from _predictions(path, [path], PREDICTIONS, Held())
-    elif SCHEMAS[name] in _OF_MEMES:
-        yield from _memes(path, [path], SCHEMAS[name], Held())
-    elif SCHEMAS[name] in jokes.TABLES:
-        yield from _jokes(path, [path], SCHEMAS[name], Held())
-    elif SCHEMAS[name] in judged.TABLES:
-        yield from _judged(path, [path], SCHEMAS[name], Held())
     else:
         yield from _rows(path, [path], SCHEMAS[name], Held())
 
@@ -312,7 +304,12 @@ class Held:
 
 
 def _rows(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
-    """Every row of one table, in one file or several: keys, structure, what must hold in delivered turns."""
+    """Every row of one table, in one file or several: keys, and what must hold in a row of its kind."""
+    yield from _fitting(path, files, schema, held) if schema in _LOOKS else _turned(path, files, schema, held)
+
+
+def _turned(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Rows of turns: keys, structure, what must hold in delivered turns."""
     keys = Check(path, "row numbers are unique and ascending")
     structure = Check(path, "roles, number of turns and lists per turn fit the source")
     hard = Check(path, "what must hold in every delivered turn holds")
@@ -337,6 +334,34 @@ def _rows(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) ->
     except (FileNotFoundError, TornFile, ForeignTable) as error:
         keys.find(type(error).__name__, str(error))
     yield from (check for check in (keys, structure, hard) if check.n or check is keys)
+
+
+def _fitting(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
+    """Rows of anything else: keys, and parts that fit one another."""
+    look = _LOOKS[schema]
+    keys, fits = Check(path, "row numbers are unique and ascending"), Check(path, look.what)
+    last, ids, named = -1, set(), set()
+    try:
+        for item in _items(files, schema):
+            keys.n += 1
+            fits.n += 1
+            if item["row"] <= last:
+                keys.find("key", f"row {item['row']} comes after row {last}")
+            last = item["row"]
+            held.rows.append(last)
+            held.errors.update([item["error"]] if item.get("error") is not None else [])
+            held.checks[item.get("verdict", "")] += 1
+            held.kept += bool(item.get("keep"))
+            ids.add(item.get("id"))
+            named |= {item.get("duplicate_of"), item.get("near_duplicate_of")} - {None}
+            for code, message in look.faults(item, schema):
+                fits.find(code, f"{look.where.format_map(item)}: {message}")
+        if schema in (JOKES_EXTRACTED, JOKES) and named - ids:
+            fits.find("duplicate", f"jokes are said to repeat {len(named - ids)} others that are not there")
+    except (FileNotFoundError, TornFile, ForeignTable) as error:
+        keys.find(type(error).__name__, str(error))
+    yield keys
+    yield fits
 
 
 def _items(files: Sequence[Path], schema: TableSchema) -> Iterator[dict[str, Any]]:
@@ -488,25 +513,21 @@ def _tables(provenance: Path) -> Iterator[Check]:
     if written.get("kind") == "compare-jokes":
         yield from _compared_table(provenance, written)
         return
-    held, refused = yield from _both(provenance, written, _rows, LLAVA, LLAVA_REJECTED)
+    held, refused = yield from _both(provenance, written, LLAVA, LLAVA_REJECTED)
     yield _counts(provenance, written["counts"], held, refused)
     table, _, text = (provenance.with_name(name) for name in written["files"])
     yield _json(text, table)
 
 
 def _both(
-    provenance: Path,
-    written: Mapping[str, Any],
-    look: Callable[[Path, Sequence[Path], TableSchema, Held], Iterator[Check]],
-    delivered: TableSchema,
-    rejected: TableSchema,
+    provenance: Path, written: Mapping[str, Any], delivered: TableSchema, rejected: TableSchema
 ) -> Generator[Check, None, tuple[Held, Held]]:
     """The hashes of all files, the table, and its rejected rows; what the two hold."""
     table, aside, *_ = files = [provenance.with_name(name) for name in written["files"]]
     yield _hashes(provenance, files)
     held, refused = Held(), Held()
-    yield from look(table, [table], delivered, held)
-    yield from look(aside, [aside], rejected, refused)
+    yield from _rows(table, [table], delivered, held)
+    yield from _rows(aside, [aside], rejected, refused)
     return held, refused
 
 
@@ -564,7 +585,7 @@ def _each_once(provenance: Path, counts: Mapping[str, Any], held: Held, refused:
 
 def _prepared(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
     """A prepared data set: a table, its rejected rows, and labels that follow from the votes."""
-    held, refused = yield from _both(provenance, written, _rows, MMHS, MMHS_REJECTED)
+    held, refused = yield from _both(provenance, written, MMHS, MMHS_REJECTED)
     check = _each_once(provenance, written["counts"], held, refused)
     if written["counts"]["delivered"] != len(held.rows):
         check.find("delivered", f"{written['counts']['delivered']} written down, {len(held.rows)} in the table")
@@ -689,30 +710,6 @@ def _leaks(folder: Path, look: Callable[[], Sequence[Leak]]) -> Iterator[Check]:
 # Memes
 
 
-def _memes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
-    """Every image of one table, in one file or several: keys, hashes, text and boxes."""
-    keys = Check(path, "row numbers are unique and ascending")
-    look, what = (_classified, "answers") if schema in _CLASSIFYING else (_meme, "hashes, sizes, text and boxes")
-    fits = Check(path, f"{what} fit one another; what is refused has a reason")
-    last = -1
-    try:
-        for item in _items(files, schema):
-            keys.n += 1
-            fits.n += 1
-            if item["row"] <= last:
-                keys.find("key", f"row {item['row']} comes after row {last}")
-            last = item["row"]
-            held.rows.append(last)
-            if item.get("error") is not None:
-                held.errors[item["error"]] += 1
-            for code, message in look(item, schema):
-                fits.find(code, f"row {last}, {item['path']}: {message}")
-    except (FileNotFoundError, TornFile, ForeignTable) as error:
-        keys.find(type(error).__name__, str(error))
-    yield keys
-    yield fits
-
-
 def _reason(error: str | None, known: Container[str], rejected: bool) -> Iterator[tuple[str, str]]:
     """Whether a row that was refused says why, and in a word that there is."""
     if error is None and rejected:
@@ -753,42 +750,15 @@ def _classified(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[
 def _meme_tables(
     provenance: Path, written: Mapping[str, Any], delivered: TableSchema, rest: TableSchema
 ) -> Iterator[Check]:
-    held, refused = yield from _both(provenance, written, _memes, delivered, rest)
+    held, refused = yield from _both(provenance, written, delivered, rest)
     yield _counts(provenance, written["counts"], held, refused)
 
 
 # Jokes
 
 
-def _jokes(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
-    """Every window or joke of one table, in one file or several: keys, places, answers, costs."""
-    keys = Check(path, "row numbers are unique and ascending")
-    fits = Check(path, "places, answers, costs and reasons fit one another")
-    last, ids, named = -1, set(), set()
-    try:
-        for item in _items(files, schema):
-            keys.n += 1
-            fits.n += 1
-            if item["row"] <= last:
-                keys.find("key", f"row {item['row']} comes after row {last}")
-            last = item["row"]
-            held.rows.append(last)
-            held.errors.update([item["error"]] if item.get("error") else [])
-            held.kept += bool(item.get("keep"))
-            ids.add(item.get("id"))
-            named |= {item.get("duplicate_of"), item.get("near_duplicate_of")} - {None}
-            for code, message in jokes.faults(item, schema):
-                fits.find(code, f"row {last}, routine {item['routine']}: {message}")
-        if schema in (JOKES_EXTRACTED, JOKES) and named - ids:
-            fits.find("duplicate", f"jokes are said to repeat {len(named - ids)} others that are not there")
-    except (FileNotFoundError, TornFile, ForeignTable) as error:
-        keys.find(type(error).__name__, str(error))
-    yield keys
-    yield fits
-
-
 def _joke_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
-    held, refused = yield from _both(provenance, written, _jokes, JOKES, JOKES_REJECTED)
+    held, refused = yield from _both(provenance, written, JOKES, JOKES_REJECTED)
     counts = written["counts"]
     check = Check(provenance, "jokes are all there, and all counts are those written down", counts["jokes"])
     found = {"jokes": len(held.rows), "kept": held.kept, "rejected": dict(refused.errors)}
@@ -806,31 +776,11 @@ def _joke_tables(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check
 # Jokes compared
 
 
-def _judged(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
-    """Every text or pair of one table, in one file or several: keys, answers, verdicts, reasons."""
-    keys = Check(path, "row numbers are unique and ascending")
-    fits = Check(path, "texts, answers, verdicts and reasons fit one another")
-    try:
-        for item in _items(files, schema):
-            keys.n += 1
-            fits.n += 1
-            if held.rows and item["row"] <= held.rows[-1]:
-                keys.find("key", f"row {item['row']} comes after row {held.rows[-1]}")
-            held.rows.append(item["row"])
-            held.checks[item.get("verdict", "")] += 1
-            for code, message in judged.faults(item, schema):
-                fits.find(code, f"row {item['row']}: {message}")
-    except (FileNotFoundError, TornFile, ForeignTable) as error:
-        keys.find(type(error).__name__, str(error))
-    yield keys
-    yield fits
-
-
 def _compared_table(provenance: Path, written: Mapping[str, Any]) -> Iterator[Check]:
     (table,) = files = [provenance.with_name(name) for name in written["files"]]
     held, counts = Held(), written["counts"]
     yield _hashes(provenance, files)
-    yield from _judged(table, files, COMPARED, held)
+    yield from _rows(table, files, COMPARED, held)
     check = Check(provenance, "pairs are all there, and all verdicts are counted as written down", counts["pairs"])
     if held.rows != list(range(counts["pairs"])):
         check.find("rows", f"of {counts['pairs']:,} pairs {len(held.rows):,} are there")
@@ -842,28 +792,7 @@ def _compared_table(provenance: Path, written: Mapping[str, Any]) -> Iterator[Ch
 # Predictions of models
 
 
-def _predictions(path: Path, files: Sequence[Path], schema: TableSchema, held: Held) -> Iterator[Check]:
-    """Every row that a model was asked about: keys, and an answer or the reason why there is none."""
-    keys = Check(path, "row numbers are unique and ascending")
-    fits = Check(path, "each row has a reason, or an answer that fits its probabilities")
-    last = -1
-    try:
-        for item in _items(files, schema):
-            keys.n += 1
-            fits.n += 1
-            if item["row"] <= last:
-                keys.find("key", f"row {item['row']} comes after row {last}")
-            last = item["row"]
-            held.rows.append(last)
-            for code, message in _prediction(item):
-                fits.find(code, f"row {last}: {message}")
-    except (FileNotFoundError, TornFile, ForeignTable) as error:
-        keys.find(type(error).__name__, str(error))
-    yield keys
-    yield fits
-
-
-def _prediction(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _prediction(item: Mapping[str, Any], schema: TableSchema) -> Iterator[tuple[str, str]]:
     logs, written = item["log_probabilities"], item["generated"]
     yield from _reason(item["error"], UNPREDICTED, False)
     if item["error"] is not None:
@@ -876,6 +805,33 @@ def _prediction(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "probabilities", f"its probabilities sum to {share:.6g}, not to {item['valid']}"
         if item["answer"] is None:
             yield "answer", "has probabilities and no answer"
+
+
+class _Look(NamedTuple):
+    """What is looked for in each row of a table.
+
+    Args:
+        what: What should be so.
+        faults: What is not so in a row, as code and message.
+        where: A row's name, made of its columns.
+    """
+
+    what: str
+    faults: Callable[[Mapping[str, Any], TableSchema], Iterator[tuple[str, str]]]
+    where: str = "row {row}"
+
+
+_REASONED = "fit one another; what is refused has a reason"
+_LOOKS = {
+    **dict.fromkeys(_OF_MEMES, _Look(f"hashes, sizes, text and boxes {_REASONED}", _meme, "row {row}, {path}")),
+    **dict.fromkeys(_CLASSIFYING, _Look(f"answers {_REASONED}", _classified, "row {row}, {path}")),
+    **dict.fromkeys(
+        jokes.TABLES,
+        _Look("places, answers, costs and reasons fit one another", jokes.faults, "row {row}, routine {routine}"),
+    ),
+    **dict.fromkeys(judged.TABLES, _Look("texts, answers, verdicts and reasons fit one another", judged.faults)),
+    PREDICTIONS: _Look("each row has a reason, or an answer that fits its probabilities", _prediction),
+}
 
 
 # Jobs
@@ -931,14 +887,7 @@ def _job(folder: Path) -> Iterator[Check]:
             check.find("chunk", f"{chunk.name} is torn or of another job; a retry of the run makes it again")
     yield check
     yield _same_source(manifest, whole, laid_out, shape)
-    looks = {
-        **dict.fromkeys(_OF_MEMES, _memes),
-        **dict.fromkeys(jokes.TABLES, _jokes),
-        **dict.fromkeys(judged.TABLES, _judged),
-        PREDICTIONS: _predictions,
-    }
-    rows = looks.get(shape, _rows)
-    yield from rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
+    yield from _rows(folder / "chunks", [manifest.path(chunk) for chunk in whole], shape, Held())
 
 
 def _laid_out(manifest: Manifest, laid_out: TableSchema, rejected: TableSchema | None) -> Check:

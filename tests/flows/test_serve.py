@@ -110,6 +110,13 @@ def test_a_run_is_followed_with_the_run_that_it_sets_off(local: local_prefect.Lo
     while not [run for run in local.runs("pull-reviews/spanish") if run["auto_scheduled"]]:
         assert time.monotonic() < until, "no pull was scheduled"
         time.sleep(0.5)
+
+    blind = {**local.env, "PATH": str(tmp_path)}  # nvidia-smi is not found
+    refused = subprocess.run(
+        _typed("--run", "classify-memes/russian"), env=blind, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert (refused.returncode, []) == (2, local.runs("classify-memes/russian"))
+    assert "classify-memes/russian runs on the pool gpu, which has no worker: no GPU was found" in refused.stderr
     assert serve(local, "--stop").returncode == 0
 
 

@@ -217,6 +217,7 @@ def test_named_chunks_and_force(local: LocalPrefect, standin: GoogleStandIn, tmp
     after = _files(manifest)
     assert ["chunk-00001.parquet"] == [name for name in after if after[name] != before[name]]
     assert [None] * 4 == read_table(manifest.path(manifest.chunks()[1]), TRANSLATIONS)["error"].to_pylist()
+    assert not manifest.aside(manifest.chunks()[1]).exists()
     shutil.rmtree(manifest.folder)
 
 
