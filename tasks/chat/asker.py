@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 
 from tasks.chat.prices import Prices
 from tasks.chat.protocol import (
@@ -171,22 +172,23 @@ class Asker:
 
     async def _ask_one(self, key: bytes, question: Question, asking: Asking) -> None:
         try:
-            reply = await self._reply(key, question, asking)
+            answer = await self._answer(key, question, asking)
         except BaseException as error:
             asking.failure = asking.failure or error
             raise
-        asking.futures[key].set_result(to_answer(reply))
+        asking.futures[key].set_result(answer)
 
-    async def _reply(self, key: bytes, question: Question, asking: Asking) -> Reply:
+    async def _answer(self, key: bytes, question: Question, asking: Asking) -> Answer:
         paid = Reply(None)
         try:
-            for reading in range(READINGS):
+            for reading in count():
                 # The same seed would be likely to give the same words again.
                 again = replace(question, seed=question.seed + reading) if reading else question
                 attempt = Attempt(again, asking, paid, key, last=reading == READINGS - 1)
-                reply = await self._kept(await send(self._gate, partial(self._one_call, attempt)))
-                if reply.refusal != UNREADABLE:
-                    break
+                made = await send(self._gate, partial(self._one_call, attempt))
+                reply = await self._kept(made)
+                if key in made.answers:
+                    return made.answers[key]
                 paid = replace(reply, refusal=None, message="")
         except TooLarge as error:
             if question.model not in self._serves:  # then it may be a wrong setting, and no fault of the question
@@ -196,8 +198,9 @@ class Asker:
         except TransientError as error:
             if asking.failure is not None or not await self._alive(question, asking):
                 raise
-            reply = replace(paid, refusal=UNANSWERED, message=str(error))  # not kept: another day it may pass
-        return reply
+            # Not kept: another day it may pass.
+            answer = to_answer(replace(paid, refusal=UNANSWERED, message=str(error)))
+        return answer
 
     async def _alive(self, question: Question, asking: Asking) -> bool:
         """Whether the service answers something else: then it is this question that it stumbles over.

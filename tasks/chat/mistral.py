@@ -1,4 +1,4 @@
-"""Mistral's API, or any server that speaks it, through the SDK mistralai 3.7.
+"""Mistral's API, or any server that speaks it; files and batches through the SDK mistralai 3.7.
 
 ::
 
@@ -6,18 +6,15 @@
     ->  200  {"choices": [{"message": {"content": "{\"jokes\": []}"}, "finish_reason": "stop"}], "usage": {…}, …}
              x-ratelimit-limit-req-minute: 1200
 
-The SDK gives the servers, the response format, files and batches. A chat goes past it, over the HTTP client that it is
-made of and in its own words, byte for byte: its models cost more CPU than all else that a call needs here
+A chat goes past the SDK, in its own words, byte for byte: its models cost more CPU than all else that a call needs here
 (docs/decisions.md, "Mistral"). Kinds of errors are decided from status, content type and headers, here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,17 +24,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import from_json
 
-from tasks.chat.protocol import Chat, Completion, Limits, Question, UnknownModel
+from tasks.chat.protocol import Chat, Completion, Limits, Question, UnknownModel, schema_of
 from tasks.remote.allowance import Allowance
-from tasks.remote.errors import BadAnswer, Denied, NoAnswer, Throttled, TooLarge, Unreachable
+from tasks.remote.errors import BadAnswer, Denied, Throttled, TooLarge, Unreachable
+from tasks.remote.http import Http, Response
 from tasks.storage.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
-    import ssl
-
-    import httpx2
     from mistralai.client import Mistral
 
+SERVERS = {
+    "global": "https://api.mistral.ai",
+    "eu": "https://api.eu.mistral.ai",
+    "us": "https://api.us.mistral.ai",
+}  # as the SDK has them, which takes 0.25 s of CPU to import
 CONNECT_SECONDS = 10.0
 _SHOWN = 300  # characters of a service's own words in a message
 
@@ -88,17 +88,21 @@ class MistralChat:
         self.name = "mistral" if options.url is None else f"mistral@{options.url.rstrip('/')}"
         self.limits = Limits(options.at_once, options.rate, options.max_rate, options.tokens_per_minute)
         self._options = options
-        self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
-        self._free: list[httpx2.AsyncClient] = []
-        self._tls: ssl.SSLContext | None = None
-        self._urls: dict[str, httpx2.URL] = {}
+        self.http = Http(
+            self.name,
+            "TRASVASE_MISTRAL",
+            options.url or SERVERS[options.server],
+            options.timeout_seconds,
+            CONNECT_SECONDS,
+            {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {}),
+        )
         self._serves: set[str] = set()  # models that have answered
         self._listed: dict[str, str | None] | None = None
 
     @cached_property
     def sdk(self) -> Mistral:
         """The SDK's client, for files and batches. It never retries by itself."""
-        from mistralai.client import Mistral  # 0.3 s of CPU to import
+        from mistralai.client import Mistral
 
         options = self._options
         return Mistral(
@@ -120,7 +124,7 @@ class MistralChat:
             Unreachable: No connection, or a 5xx; NoAnswer where the request went out.
             BadAnswer: 200 with HTML, broken JSON or without ``usage``.
         """
-        response = await self._send("POST", "/v1/chat/completions", body_of(question))
+        response = await self.http.send("POST", "/v1/chat/completions", body_of(question))
         if response.status_code != 200:
             raise await self._refusal(response, question.model)
         completion = self._completion(response)
@@ -134,7 +138,7 @@ class MistralChat:
             TransientError: The service does not answer.
             PermanentError: It does not serve us.
         """
-        response = await self._send("GET", "/v1/models")
+        response = await self.http.send("GET", "/v1/models")
         if response.status_code != 200:
             raise self.error_of(response)
         found: dict[str, str | None] = {}
@@ -148,10 +152,9 @@ class MistralChat:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for http in self._free:
-            await http.aclose()
+        await self.http.aclose()
 
-    def error_of(self, response: httpx2.Response) -> TransientError | PermanentError:
+    def error_of(self, response: Response) -> TransientError | PermanentError:
         """What an answer other than 200 means, whatever was asked; by its status, type and headers."""
         status, words = response.status_code, _words(response)
         if self._options.api_key is not None:
@@ -178,7 +181,7 @@ class MistralChat:
             return TooLarge(said)
         return Denied(f"{said} Check TRASVASE_MISTRAL_URL: it is the address without /v1.")
 
-    async def _refusal(self, response: httpx2.Response, model: str) -> TransientError | PermanentError:
+    async def _refusal(self, response: Response, model: str) -> TransientError | PermanentError:
         """What a refused question means: a model that is unknown or retired is told apart from the question's fault."""
         error = self.error_of(response)
         speaks_json = "json" in response.headers.get("content-type", "")
@@ -207,63 +210,7 @@ class MistralChat:
                 self._listed = {}
         return self._listed
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx2.Response:
-        import httpx2
-
-        seconds = self._options.timeout_seconds
-        with self.reaching():
-            request = httpx2.Request(
-                method,
-                self._url(path),
-                headers=self._headers,
-                content=body,
-                extensions={"timeout": {"connect": min(CONNECT_SECONDS, seconds)}},
-            )
-            # A connection pool looks at all its connections before and after each request: each has a pool to itself.
-            http = self._free.pop() if self._free else self._new_client()
-            try:
-                async with asyncio.timeout(seconds):  # httpx2 would count from byte to byte
-                    return await http.send(request)
-            finally:
-                self._free.append(http)
-
-    @contextmanager
-    def reaching(self) -> Iterator[None]:
-        """Say in our words that the service cannot be reached, or gives no whole answer."""
-        import httpx2
-
-        try:
-            yield
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise Unreachable(
-                f"{self.name} cannot be reached ({type(error).__name__}). Check the network and TRASVASE_MISTRAL_URL, then "
-                "retry: answers so far are kept."
-            ) from error
-        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-            raise Denied(f"TRASVASE_MISTRAL_URL={self._options.url!r} is no address: {error}") from error
-        except (httpx2.TransportError, httpx2.DecodingError, TimeoutError) as error:
-            raise NoAnswer(
-                f"{self.name} gave no whole answer within {self._options.timeout_seconds:g} s ({type(error).__name__}). "
-                "Retry: answers so far are kept. TRASVASE_MISTRAL_TIMEOUT_SECONDS waits longer."
-            ) from error
-
-    def _url(self, path: str) -> httpx2.URL:
-        if path not in self._urls:
-            import httpx2
-            from mistralai.client.sdkconfiguration import SERVERS
-
-            base = self._options.url or SERVERS[self._options.server]
-            self._urls[path] = httpx2.URL(base.rstrip("/") + path)
-        return self._urls[path]
-
-    def _new_client(self) -> httpx2.AsyncClient:
-        import httpx2
-
-        if self._tls is None:
-            self._tls = httpx2.create_ssl_context()  # once: it takes 0.1 s
-        return httpx2.AsyncClient(verify=self._tls, limits=httpx2.Limits(max_connections=1))
-
-    def _json(self, response: httpx2.Response) -> Any:
+    def _json(self, response: Response) -> Any:
         if "json" not in response.headers.get("content-type", ""):
             raise BadAnswer(f"{self.name} gave a page that is not JSON: {_words(response)}")
         try:
@@ -271,7 +218,7 @@ class MistralChat:
         except ValueError as error:
             raise BadAnswer(f"{self.name} gave broken JSON: {error}.") from error
 
-    def _completion(self, response: httpx2.Response) -> Completion:
+    def _completion(self, response: Response) -> Completion:
         return replace(self.completion(self._json(response)), allowance=allowance_of(response.headers))
 
     def completion(self, answer: Any) -> Completion:
@@ -294,7 +241,7 @@ class MistralChat:
 
 def body_of(question: Question) -> bytes:
     """The body of a chat, byte for byte as the SDK writes it."""
-    body: dict[str, Any] = {
+    body = {
         "model": question.model,
         "messages": [_message(role, content) for role, content in question.messages],
         "temperature": question.temperature,
@@ -302,9 +249,10 @@ def body_of(question: Question) -> bytes:
         "stream": False,
         "random_seed": question.seed,
     }
+    text = _to_json(body)
     if question.answer is not None:
-        body["response_format"] = _format_of(question.answer)
-    return json.dumps(body, separators=(",", ":")).encode()
+        text = f'{text[:-1]},"response_format":{_format_of(question.answer)}}}'
+    return text.encode()
 
 
 def _message(role: str, content: str) -> dict[str, Any]:
@@ -313,11 +261,24 @@ def _message(role: str, content: str) -> dict[str, Any]:
     return {"content": content, "role": role}
 
 
-@cache
-def _format_of(answer: type[BaseModel]) -> dict[str, Any]:
-    from mistralai.extra import response_format_from_pydantic_model
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
-    return dict(response_format_from_pydantic_model(answer))
+
+@cache
+def _format_of(answer: type[BaseModel]) -> str:
+    """What the SDK's ``response_format_from_pydantic_model`` says, without the 0.25 s of CPU that its import takes."""
+    schema = {"name": answer.__name__, "schema": _strict(schema_of(answer)), "strict": True}
+    return _to_json({"type": "json_schema", "json_schema": schema})
+
+
+def _strict(node: Any) -> Any:
+    """A schema whose objects have no other fields than those it names."""
+    if isinstance(node, list):
+        return [_strict(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {"additionalProperties": False} if node.get("type") == "object" else {}
+    return {key: _strict(value) for key, value in {**node, **closed}.items()}
 
 
 def allowance_of(headers: Mapping[str, str]) -> Allowance:
@@ -361,7 +322,7 @@ def _text(content: Any) -> str:
     return "".join(part["text"] for part in content if part["type"] == "text")
 
 
-def _kind(response: httpx2.Response) -> str | None:
+def _kind(response: Response) -> str | None:
     """The ``type`` of an error in JSON."""
     try:
         error = _error(response)
@@ -370,13 +331,13 @@ def _kind(response: httpx2.Response) -> str | None:
     return error.get("type") if isinstance(error, dict) else None
 
 
-def _error(response: httpx2.Response) -> Any:
+def _error(response: Response) -> Any:
     """An error in JSON; other servers wrap it once more."""
     error = from_json(response.content)
     return error.get("error") or error if isinstance(error, dict) else error
 
 
-def _words(response: httpx2.Response) -> str:
+def _words(response: Response) -> str:
     """What a service says itself, in one line."""
     try:
         error = _error(response)

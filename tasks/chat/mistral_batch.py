@@ -19,6 +19,7 @@ from tasks.chat.batch import Batches, Job
 from tasks.chat.mistral import MistralChat, body_of
 from tasks.chat.protocol import Chat, Completion, Question, UnknownModel
 from tasks.remote.errors import BadAnswer, NoAnswer, TooLarge
+from tasks.remote.http import Response
 from tasks.storage.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ class MistralBatches:
                     timeout_hours=TIMEOUT_HOURS,
                 )
         except TooLarge as error:
-            listed = await self._chat.models()
+            try:
+                listed = await self._chat.models()
+            finally:
+                await self._chat.aclose()  # a batch needs it no more
             if listed and model not in listed:
                 raise UnknownModel(
                     f"{error} It does not list the model {model!r}, which is wrong or retired. Choose one of: "
@@ -147,20 +151,28 @@ class MistralBatches:
 
     @contextmanager
     def _worded(self, gone: bool = False) -> Iterator[None]:
-        """The SDK's errors as the chat's own; with ``gone``, 404 as ``_Gone``."""
+        """The SDK's errors, and those of its HTTP client, as the chat's own; with ``gone``, 404 as ``_Gone``."""
+        import httpx2
         from mistralai.client import errors
 
-        with self._chat.reaching():
-            try:
-                yield
-            except errors.NoResponseError as error:
-                raise NoAnswer(f"{self.name} gave no answer. Retry: answers so far are kept.") from error
-            except errors.MistralError as error:
-                if error.status_code == 404 and gone:
-                    raise _Gone from error
-                if error.status_code != 200:
-                    raise self._chat.error_of(error.raw_response) from error
-                raise BadAnswer(f"{self.name} gave an answer of another shape: {str(error)[:200]}") from error
+        http = self._chat.http
+        try:
+            yield
+        except errors.NoResponseError as error:
+            raise NoAnswer(f"{self.name} gave no answer. Retry: answers so far are kept.") from error
+        except errors.MistralError as error:
+            if error.status_code == 404 and gone:
+                raise _Gone from error
+            if error.status_code != 200:
+                raw = error.raw_response
+                raise self._chat.error_of(Response(raw.status_code, raw.headers, raw.content)) from error
+            raise BadAnswer(f"{self.name} gave an answer of another shape: {str(error)[:200]}") from error
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise http.unreachable(error) from error
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+            raise http.no_address(error) from error
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            raise http.unanswered(error) from error
 
 
 def _job(job: models.BatchJob) -> Job:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -63,10 +64,14 @@ class Price(BaseModel):
 
 def most_prompt_tokens(question: Question) -> int:
     """Tokens that a prompt cannot exceed; see ``Price.highest``."""
-    schema = 0 if question.answer is None else len(str(schema_of(question.answer)).encode())
-    return 2 * schema + sum(
+    return 2 * _schema_bytes(question.answer) + sum(
         len(content.encode(errors="surrogatepass")) + _PER_MESSAGE for _, content in question.messages
     )
+
+
+@cache
+def _schema_bytes(answer: type[BaseModel] | None) -> int:
+    return 0 if answer is None else len(str(schema_of(answer)).encode())
 
 
 class Prices:

@@ -38,6 +38,14 @@ def schema_of(answer: type[BaseModel]) -> dict[str, Any]:
     return answer.model_json_schema()
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
+
+@cache
+def _named_schema(answer: type[BaseModel] | None) -> str:
+    return _to_json(None if answer is None else [answer.__name__, schema_of(answer)])
+
+
 # What begins the name of who answered where no model was asked: reports say so.
 NO_MODEL = {
     "recorded-": "answers of a recording, not of a model that was asked now",
@@ -69,10 +77,10 @@ class Question:
 
     @cached_property
     def identity(self) -> str:
-        """All that decides the reply, as JSON with sorted keys; the service's name is not part of it."""
-        schema = None if self.answer is None else [self.answer.__name__, schema_of(self.answer)]
-        parts = [self.model, self.messages, self.prompt, schema, self.temperature, self.max_tokens, self.seed]
-        return json.dumps(parts, ensure_ascii=False, sort_keys=True)
+        """All that decides the reply, as a list in JSON with sorted keys; the service's name is not part of it."""
+        before = _to_json([self.model, self.messages, self.prompt])
+        after = _to_json([self.temperature, self.max_tokens, self.seed])
+        return f"{before[:-1]}, {_named_schema(self.answer)}, {after[1:]}"
 
     @property
     def chars(self) -> int:

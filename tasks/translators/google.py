@@ -17,6 +17,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,10 +25,12 @@ import httpx
 from pydantic import BaseModel, Field
 
 from tasks.remote.errors import BadAnswer, Denied, Echoed, Misaligned, Throttled, TooLarge, Unreachable
+from tasks.remote.http import Http, Response
 from tasks.translators.protocol import Limits
 
 VERSION = "4.0.2"
 GOOGLE = "https://translate.googleapis.com"
+_CONNECT_SECONDS = 5.0
 _TO_QUOTE = re.compile(rb"[^A-Za-z0-9_.~ -]")
 
 
@@ -40,7 +43,7 @@ class Options(BaseModel):
     )
     rate: float = Field(4.0, gt=0, description="Requests per second to begin with.")
     max_rate: float = Field(8.0, gt=0, description="Requests per second at most.")
-    at_once: int = Field(8, ge=1, le=24, description="Requests under way; httpx gains nothing beyond 24.")
+    at_once: int = Field(8, ge=1, le=24, description="Requests under way; more gains nothing.")
     timeout_seconds: float = Field(20.0, gt=0, description="How long to wait for an answer.")
 
 
@@ -62,6 +65,7 @@ class Google:
         self._chosen: str | None = self._clients[0] if len(self._clients) == 1 else None
         self._probing = asyncio.Lock()
         self._library: Any = None
+        self._closing: Callable[[], Awaitable[None]] | None = None
 
     async def translate(self, texts: Sequence[str]) -> list[str]:
         """Translate one request's texts.
@@ -70,7 +74,7 @@ class Google:
             Throttled: 429, or a page that asks whether we are a robot.
             TooLarge: 400, 413 or 414.
             Denied: 401 or 403, for every client id.
-            Unreachable: No connection, no answer in time, 5xx.
+            Unreachable: No connection, no whole answer in time, 5xx.
             BadAnswer: 200 with HTML or with broken JSON.
             Misaligned: The echoed source is not what was asked.
             Echoed: The source came back untranslated.
@@ -83,8 +87,8 @@ class Google:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._library is not None:
-            await self._library.client.aclose()
+        if self._closing is not None:
+            await self._closing()
 
     async def _probe(self, texts: Sequence[str]) -> list[str]:
         """Try the client ids on real work, so that the probe costs nothing when the first one answers."""
@@ -131,19 +135,22 @@ class Google:
         if self._library is None:
             from googletrans import Translator  # 0.2 s to import
 
-            library = Translator(raise_exception=True)
-            library.client = _Client(
-                self._options.url or GOOGLE,
-                self._judge,
-                headers=library.client.headers,
-                timeout=httpx.Timeout(self._options.timeout_seconds, connect=5),
-                verify=httpx.create_ssl_context(),  # once: it takes 0.1 s
-                http2=self._options.url is None,
-            )
+            seconds = self._options.timeout_seconds
+            library = Translator(raise_exception=True, timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS))
+            ask: Callable[[str], Awaitable[Response | httpx.Response]]
+            if self._options.url is None:
+                self._closing = library.client.aclose
+                ask = partial(_ask_google, library.client)
+            else:
+                agent = {"user-agent": library.client.headers["user-agent"]}
+                http = Http(self._where(), "TRASVASE_GOOGLE", self._options.url, seconds, _CONNECT_SECONDS, agent)
+                self._closing = http.aclose
+                ask = partial(http.send, "GET")
+            library.client = _Client(ask, self._judge)
             self._library = library
         return self._library
 
-    async def _judge(self, response: httpx.Response) -> None:
+    def _judge(self, response: Response | httpx.Response) -> None:
         """Decide what an answer is while it is in hand: googletrans would only raise a bare Exception."""
         status, kind = response.status_code, response.headers.get("content-type", "")
         if status == 429 or (status == 503 and "retry-after" in response.headers):
@@ -219,37 +226,32 @@ def _seconds(header: str | None) -> float | None:
 
 
 class _Client:
-    """What googletrans asks of httpx, with two of its costs left out.
+    """What googletrans asks of httpx. The query is ours: httpx reads it character by character, several times.
 
-    The query goes past its URL class, which reads it character by character. And as a connection pool looks at all its
-    connections before and after each request, a request over HTTP/1.1 has a client to itself, so a pool of one.
+    Args:
+        ask: Sends a GET for a path with its query.
+        judge: Raises where the answer is none.
     """
 
     def __init__(
-        self, base: str, judge: Callable[[httpx.Response], Awaitable[None]], *, http2: bool, **options: Any
+        self,
+        ask: Callable[[str], Awaitable[Response | httpx.Response]],
+        judge: Callable[[Response | httpx.Response], None],
     ) -> None:
-        self._base = httpx.URL(base)
-        self._http2 = http2  # where one connection carries all requests
-        self._options = {"event_hooks": {"response": [judge]}, "http2": http2, **options}
-        self._free: list[httpx.AsyncClient] = []
+        self._ask = ask
+        self._judge = judge
 
-    async def get(self, url: str, params: Mapping[str, Any]) -> httpx.Response:
-        """Send a request for the path of ``url`` to the base URL."""
-        path = self._base.path.rstrip("/") + urlsplit(url).path
-        # One more word from httpx: https://www.python-httpx.org/advanced/extensions/#target
-        target = f"{path}?{urlencode(params, doseq=True, quote_via=_quote)}".encode()
-        http = self._free.pop() if self._free else httpx.AsyncClient(**self._options)
-        if self._http2:
-            self._free.append(http)
-        try:
-            return await http.get(self._base, extensions={"target": target})
-        finally:
-            if not self._http2:
-                self._free.append(http)
+    async def get(self, url: str, params: Mapping[str, Any]) -> Response | httpx.Response:
+        """Send a request for the path of ``url`` to where we send them."""
+        response = await self._ask(f"{urlsplit(url).path}?{urlencode(params, doseq=True, quote_via=_quote)}")
+        self._judge(response)
+        return response
 
-    async def aclose(self) -> None:
-        for http in self._free:
-            await http.aclose()
+
+async def _ask_google(http: httpx.AsyncClient, path: str) -> httpx.Response:
+    """Over HTTP/2, in which browsers ask it, and of which aiohttp knows nothing."""
+    # One more word from httpx: https://www.python-httpx.org/advanced/extensions/#target
+    return await http.get(GOOGLE, extensions={"target": path.encode()})
 
 
 def _quote(text: str | bytes, *_: object) -> str:

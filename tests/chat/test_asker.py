@@ -81,6 +81,14 @@ def test_whatever_decides_the_reply_makes_another_question(change: dict[str, obj
     assert question("a").identity != replace(question("a"), **change).identity  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("answer", [None, Shout])
+def test_a_question_keeps_the_key_under_which_it_was_paid(answer: type[Shout] | None) -> None:
+    asked = Question("m", (("system", '¿"a", ñ?'), ("user", "[1]")), "test/1", answer, 0.7, 9, 3)
+    schema = ["Shout", Shout.model_json_schema()] if answer else None
+    parts = ["m", [["system", '¿"a", ñ?'], ["user", "[1]"]], "test/1", schema, 0.7, 9, 3]
+    assert json.dumps(parts, ensure_ascii=False, sort_keys=True) == asked.identity
+
+
 def test_chunks_in_flight_ask_a_shared_question_once(journal: Journal) -> None:
     chat = FakeChat(at_once=2)
     asker = Asker(chat, journal, PRICES)

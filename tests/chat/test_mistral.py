@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import httpx2
 import pytest
-from mistralai.client import Mistral
+from mistralai.client import Mistral, sdkconfiguration
 from mistralai.extra import response_format_from_pydantic_model
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.chat import open_chat, split_model
 from tasks.chat.asker import Asker
-from tasks.chat.mistral import MistralChat, Options, body_of
+from tasks.chat.mistral import SERVERS, MistralChat, Options, body_of
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import (
     CUT,
@@ -121,7 +121,16 @@ def test_an_answer_comes_with_its_model_and_its_bill(standin: MistralStandIn) ->
     assert 60_000 == completion.allowance.requests_per_minute
 
 
-@pytest.mark.parametrize("answer", [None, Repertoire])
+class Odd(BaseModel):
+    """A schema with all that a strict one changes or keeps."""
+
+    model_config = ConfigDict(extra="allow")
+
+    by_name: dict[str, Joke]
+    either: Joke | list[int] | None = Field(None, max_length=3, description="«ñ»")
+
+
+@pytest.mark.parametrize("answer", [None, Repertoire, Odd])
 def test_the_body_is_what_the_sdk_sends(answer: type[BaseModel] | None) -> None:
     messages: list[tuple[Role, str]] = [
         ("system", "Eres ñandú \u2028 \x01 \"'"),
@@ -152,7 +161,11 @@ def test_the_body_is_what_the_sdk_sends(answer: type[BaseModel] | None) -> None:
         asyncio.run(by_the_sdk())
 
     assert sent[0].content == body_of(question)
-    assert "https://api.mistral.ai/v1/chat/completions" == str(sent[0].url)
+    assert f"{SERVERS['global']}/v1/chat/completions" == str(sent[0].url)
+
+
+def test_the_servers_are_those_of_the_sdk() -> None:
+    assert sdkconfiguration.SERVERS == SERVERS
 
 
 def test_the_key_and_the_body_travel_as_the_sdk_sends_them(standin: MistralStandIn) -> None:
@@ -309,7 +322,7 @@ def test_a_404_in_json_from_a_server_without_a_list_is_a_wrong_address(said: obj
 
 
 def test_nobody_there_is_unreachable() -> None:
-    with pytest.raises(Unreachable, match=r"mistral@http://127.0.0.1:9 cannot be reached \(ConnectError\)") as error:
+    with pytest.raises(Unreachable, match=r"mistral@http://127.0.0.1:9 cannot be reached \(ClientConnector") as error:
         _complete("http://127.0.0.1:9")
     assert not isinstance(error.value, NoAnswer)
 

@@ -71,8 +71,8 @@ def test_every_character_arrives(google_standin: GoogleStandIn) -> None:
         ({"p503": 1}, Unreachable, r"is in trouble \(503\)"),
         ({"p_html": 1}, BadAnswer, "gave text/html; charset=.* instead of JSON"),
         ({"p_trunc": 1}, (Unreachable, BadAnswer), "translator at http"),
-        ({"p_reset": 1}, Unreachable, r"cannot be reached \((ReadError|RemoteProtocolError)\)"),
-        ({"p_hang": 1}, Unreachable, r"cannot be reached \(ReadTimeout\)"),
+        ({"p_reset": 1}, Unreachable, r"gave no whole answer within 0\.5 s \(Client\w+Error\)"),
+        ({"p_hang": 1}, Unreachable, r"gave no whole answer within 0\.5 s \(TimeoutError\)"),
         ({"p_merge": 1}, Misaligned, "drew two texts together"),
         ({"p_echo": 1}, Echoed, "gave 3 texts back untranslated"),
         ({"refuse": "bus"}, TooLarge, r"does not take this request \(400\)"),
@@ -86,6 +86,31 @@ def test_each_trouble_has_its_type(
     google_standin.switch(**switches)
     with pytest.raises(error, match=message):
         _translate(google_standin, timeout_seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("switches", "error", "message"),
+    [
+        ({"p429": 1}, Throttled, "asks for a pause"),
+        ({"p_html": 1}, BadAnswer, "instead of JSON"),
+        ({"p_reset": 1}, Unreachable, r"cannot be reached \((ReadError|RemoteProtocolError)\)"),
+        ({"p_hang": 1}, Unreachable, r"cannot be reached \(ReadTimeout\)"),
+    ],
+)
+def test_google_itself_is_asked_over_httpx_with_the_same_troubles(
+    google_standin: GoogleStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    switches: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    monkeypatch.setattr("tasks.translators.google.GOOGLE", google_standin.url)  # without TLS, so over HTTP/1.1
+    there = _translate(google_standin)
+
+    assert there == _translate(google_standin, url=None)
+    google_standin.switch(**switches)
+    with pytest.raises(error, match=message):
+        _translate(google_standin, url=None, timeout_seconds=0.5)
 
 
 def test_retry_after_is_passed_on(google_standin: GoogleStandIn) -> None:
@@ -114,7 +139,7 @@ def test_a_service_that_is_not_there_is_named() -> None:
     with pytest.raises(Unreachable) as error:
         _translate(gone)
     assert str(error.value) == (
-        f"Google's translator at {gone.url} cannot be reached (ConnectError). Check the network and "
+        f"Google's translator at {gone.url} cannot be reached (ClientConnectorError). Check the network and "
         "TRASVASE_GOOGLE_URL, then retry: answers so far are kept."
     )
 
