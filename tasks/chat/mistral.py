@@ -13,11 +13,8 @@ A chat goes past the SDK, in its own words, byte for byte: its models cost more 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +25,7 @@ from tasks.chat.protocol import Chat, Completion, Limits, Question, UnknownModel
 from tasks.remote.allowance import Allowance
 from tasks.remote.errors import BadAnswer, Denied, Throttled, TooLarge, Unreachable
 from tasks.remote.http import Http, Response
+from tasks.remote.retry import seconds_of
 from tasks.storage.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
@@ -161,7 +159,7 @@ class MistralChat:
             words = words.replace(self._options.api_key.get_secret_value(), "(the key)")  # some servers repeat it
         said = f"{self.name} answered {status}: {words}" + ("" if words.endswith((".", "!", "?")) else ".")
         headers = response.headers
-        wait = _seconds(headers.get("retry-after"))
+        wait = seconds_of(headers.get("retry-after"))
         if status == 429 or (status == 503 and wait is not None):
             if headers.get("x-ratelimit-limit-req-minute") == "0":
                 return Denied(
@@ -293,18 +291,6 @@ def allowance_of(headers: Mapping[str, str]) -> Allowance:
 
 def _number(header: str | None) -> float | None:
     return float(header) if header is not None and header.isdecimal() else None
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After as seconds; nonsense is None, and the gate's own pause holds."""
-    if retry_after is None:
-        return None
-    if re.fullmatch(r"\d+(\.\d+)?", retry_after):
-        return float(retry_after)
-    try:
-        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None
 
 
 def _text(content: Any) -> str:

@@ -30,8 +30,8 @@ IN_BRACKETS = rf"(?:[^<>\s]{{1,200}}|[a-zA-Z][\w-]{{0,40}}(?: +{_ATTRIBUTE})+ ?/
 TOKEN = re.compile(f"<{IN_BRACKETS}>")
 _HOME = re.compile(f"([<\x00-\x1f\x7f-\x9f\ud800-\udfff](?:(?<=<){IN_BRACKETS}>|(?<!<)))")
 _FENCE = re.compile(r"^[ \t]*(`{3,}).*?^[ \t]*\1`*[ \t]*(?=[\r\n]|\Z)", re.MULTILINE | re.DOTALL)
-# White space and markers that open a line: "1. ", "1) ", "a) ", "- ", "* ", "• ", "> ", "## ".
-_HEAD = re.compile(r"\s*(?:(?:\d{1,3}[.)]|[a-zA-Z]\)|[-*+•–—>]|#{1,6})\s+)*")
+# White space and markers that open a line: "1. ", "1) ", "(a) ", "- ", "* ", "• ", "> ", "## ".
+_HEAD = re.compile(r"\s*(?:(?:\d{1,3}\.|\(?(?:\d{1,3}|[a-zA-Z])\)|[-*+•–—>]|#{1,6})\s+)*")
 # "A. cat", and a line with "B. …" below it: then these letters are markers too, and no initials.
 _CHOICES = re.compile(r"^[ \t]*A\.[ \t].*[\r\n]+[ \t]*B\.[ \t]", re.MULTILINE)
 _CHOICE = re.compile(r"\s*[A-Z]\.\s+")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from tasks.remote.errors import Misaligned, Throttled
@@ -51,3 +54,15 @@ async def send(gate: Gate, request: Callable[[], Awaitable[T]], attempts: int = 
             if failures >= attempts:
                 raise
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1.0))
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """A header Retry-After, seconds or a date, as seconds from now; nonsense is None, and the gate's own pause holds."""
+    if retry_after is None:
+        return None
+    if re.fullmatch(r"\d+(\.\d+)?", retry_after):
+        return float(retry_after)
+    try:
+        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None

@@ -26,6 +26,7 @@ from pydantic import BaseModel, Field
 
 from tasks.remote.errors import BadAnswer, Denied, Echoed, Misaligned, Throttled, TooLarge, Unreachable
 from tasks.remote.http import Http, Response
+from tasks.remote.retry import seconds_of
 from tasks.translators.protocol import Limits
 
 VERSION = "4.0.2"
@@ -155,7 +156,7 @@ class Google:
         status, kind = response.status_code, response.headers.get("content-type", "")
         if status == 429 or (status == 503 and "retry-after" in response.headers):
             raise Throttled(
-                f"{self._where()} asks for a pause ({status}).", _seconds(response.headers.get("retry-after"))
+                f"{self._where()} asks for a pause ({status}).", seconds_of(response.headers.get("retry-after"))
             )
         if status in (400, 413, 414):
             raise TooLarge(f"{self._where()} does not take this request ({status}).")
@@ -218,11 +219,6 @@ def _one_line(translated: str) -> str:
     """A text is one line; a line break that the service put into it is a space."""
     translated = translated.strip()
     return " ".join(line.strip() for line in translated.split("\n")) if "\n" in translated else translated
-
-
-def _seconds(header: str | None) -> float | None:
-    """Retry-After as seconds; a date or nonsense is None, and the gate's own pause holds."""
-    return float(header) if header is not None and header.isdigit() else None
 
 
 class _Client:

@@ -97,6 +97,7 @@ def test_letters_of_choices_stay_at_home_and_initials_travel() -> None:
     choices = "Which one?\nA. cat\nB. a big dog\nC. A. A. Milne\nAnswer with the letter."
     assert ["Which one?", "cat", "a big dog", "A. A. Milne", "Answer with the letter."] == travelling(choices)
     assert ["A. Smith came first.", "He won."] == travelling("A. Smith came first.\nHe won.")
+    assert ["cat", "dog", "one", "(almost) new"] == travelling("(A) cat\n(b) dog\n (1) one\n(almost) new")
 
 
 @pytest.mark.parametrize("value", ["A", " b. ", "(C)", "D)\n"])
