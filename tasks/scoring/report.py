@@ -258,13 +258,18 @@ def _sections(figures: Mapping[str, Any], evaluation: Evaluation) -> Iterator[Se
 def _verdict(verdict: Mapping[str, Any], words: str) -> Section:
     test = verdict["mcnemar"]
     needed = f"about {verdict['rows_needed']:,} rows" if verdict["rows_needed"] else "no number of rows"
+    shown = (
+        f" So many rows show a difference of {verdict['detectable']:.4f} in {verdict['power']:.0%} of such test sets; for "
+        f"the difference that was found, {needed} would do."
+        if verdict["detectable"] is not None
+        else ""
+    )
     return Section(
         f"Verdict: {verdict['outcome']}",
         f"{words}\n\n"
         f"Both models on the same {verdict['n']:,} rows in {verdict['groups']:,} groups. It passes if the whole 95 % "
         f"interval of the difference lies above {verdict['minimal_difference']:+g}, and fails if the whole of it lies "
-        f"below. So many rows show a difference of {verdict['detectable']:.4f} in {verdict['power']:.0%} of such test "
-        f"sets; for the difference that was found, {needed} would do.\n\n"
+        f"below.{shown}\n\n"
         f"Exactly right by just one of them: {test['only_new']:,} rows by the new one, {test['only_old']:,} by the old "
         f"one, p = {test['p']:.2g} ({test['how']}).",
         [

@@ -70,7 +70,8 @@ class Verdict:
         mcnemar: Of rows that are exactly right.
         rows_needed: Rows that would show the difference that was found, or its absence, in 80 of 100 such test sets; None
             where it is exactly what was asked for.
-        detectable: The difference from ``minimal`` that these rows show in 80 of 100 such test sets.
+        detectable: The difference from ``minimal`` that these rows show in 80 of 100 such test sets; None where the metric
+            does not exist on them.
     """
 
     outcome: Outcome
@@ -82,7 +83,7 @@ class Verdict:
     only_one: int
     mcnemar: McNemar
     rows_needed: int | None
-    detectable: float
+    detectable: float | None
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -102,6 +103,11 @@ class Verdict:
 
     def __str__(self) -> str:
         value, low, high = self.differences[self.metric]
+        if self.detectable is None:
+            return (
+                f"{self.outcome}: {NAMES[self.metric]} does not exist on these {self.n:,} rows, since nothing is true and "
+                "nothing predicted. Take another metric"
+            )
         needed = f"; about {self.rows_needed:,} rows would be needed" if self.rows_needed else ""
         return (
             f"{self.outcome}: {NAMES[self.metric]} {value:+.4f} ({low:+.4f} to {high:+.4f}, n = {self.n:,}), "
@@ -125,7 +131,6 @@ def compare(
 
     Raises:
         OtherRows: A row has another group or truth in the two, or they have no row in common.
-        PermanentError: The metric does not exist on these rows.
     """
     rows = np.intersect1d(new[0].rows, old[0].rows)
     only_one = len(new[0]) + len(old[0]) - 2 * len(rows)
@@ -139,8 +144,6 @@ def compare(
     groups = Groups.of(ours.groups)
     differences, spread = _differences((ours, new[1]), (theirs, old[1]), groups, metric)
     value, low, high = differences[metric]
-    if isnan(value):
-        raise PermanentError(f"{NAMES[metric]} does not exist on these {len(rows):,} rows: no label is there.")
     outcome: Outcome = "pass" if low > minimal else "fail" if high < minimal else "not enough evidence"
     reach = _NORMAL.inv_cdf(1 - _TAIL) + _NORMAL.inv_cdf(POWER)
     away = abs(value - minimal)
@@ -156,7 +159,7 @@ def compare(
         only_one,
         mcnemar(right[0], right[1], ours.groups),
         needed,
-        reach * spread,
+        None if isnan(value) else reach * spread,
     )
 
 
@@ -217,7 +220,9 @@ def _differences(
         name: _around(float(value), replicates[:, at], groups.n)
         for at, (name, value) in enumerate(zip(OWN_RULE, values, strict=True))
     }
-    return found, float(np.nanstd(replicates[:, list(OWN_RULE).index(metric)], ddof=1))
+    known = replicates[:, list(OWN_RULE).index(metric)]
+    known = known[~np.isnan(known)]
+    return found, float(known.std(ddof=1)) if len(known) > 1 else 0.0
 
 
 def _around(value: float, replicates: Floats, groups: int) -> Interval:

@@ -71,6 +71,23 @@ def test_every_figure_has_its_n_its_interval_and_its_rule(tmp_path: Path) -> Non
     assert 3 == page.count("<svg ")  # reliability, abstention, threshold
 
 
+def test_a_split_without_any_label_is_reported(tmp_path: Path) -> None:
+    names = tuple(map(str, range(40)))
+    silent = predictions(np.zeros((40, 3), bool), np.full((40, 3), 0.01), names, every())
+    untuned = tune(None, silent.space.labels, {})
+    constant = constant_answers(silent.space, silent.truth, silent)
+    models = [
+        Model("adapter", "adapter", silent, untuned),
+        *(Model(name, "constant", each, untuned) for name, each in constant.items()),
+    ]
+    verdict = compare((silent, untuned), (silent, untuned))
+    report = write_report(tmp_path, evaluated(models=models, rows=40, validation=None, verdict=verdict))
+    mine, others = (read(tmp_path)["models"][name] for name in ("adapter", "always all labels"))
+    assert (None, 1.0) == tuple(mine["metrics"][name]["value"] for name in ("f1_micro", "subset_accuracy"))
+    assert {"value": None, "interval_95": None} == others["adapter_is_better_by"]
+    assert "F1 micro does not exist on these 40 rows" in report.html.read_text("utf-8")
+
+
 def test_rows_in_are_rows_scored_plus_rows_rejected_by_reason(tmp_path: Path) -> None:
     evaluation = evaluated()
     write_report(tmp_path, evaluation)

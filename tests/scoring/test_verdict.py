@@ -13,7 +13,7 @@ from tasks.scoring.metrics import Tally
 from tasks.scoring.predictions import Predictions
 from tasks.scoring.thresholds import Thresholds, decide
 from tasks.scoring.verdict import OtherRows, Verdict, compare, mcnemar
-from tests.scoring.drawn import draw, predictions
+from tests.scoring.drawn import draw, every, predictions
 
 THRESHOLDS = Thresholds(("label 0", "label 1", "label 2"), 0.5, (0.5, 0.5, 0.5), 100, {})
 
@@ -59,6 +59,15 @@ def test_the_same_model_twice_is_not_enough_evidence_and_has_no_n() -> None:
     assert 0 < high < 0.03
 
 
+def test_where_nothing_is_true_and_nothing_predicted_there_is_no_evidence() -> None:
+    silent = predictions(np.zeros((30, 3), bool), np.full((30, 3), 0.01), tuple(map(str, range(30))), every())
+    verdict = judged(silent, silent)
+    assert ("not enough evidence", None, None) == (verdict.outcome, verdict.rows_needed, verdict.detectable)
+    assert "F1 micro does not exist on these 30 rows" in str(verdict)
+    assert {"value": None, "interval_95": None} == verdict.plain()["differences"]["f1_micro"]
+    assert 0.0 == verdict.differences["subset_accuracy"].value
+
+
 def test_the_least_difference_asked_for_moves_the_bar() -> None:
     good = draw(np.random.default_rng(3), 1_000)
     bad = worse(good, 400)
@@ -74,6 +83,7 @@ def test_about_the_n_that_is_named_shows_the_difference_in_80_of_100_test_sets()
     start = np.sort(random.choice(len(population), 3_000, replace=False))
     gap = f1_micro(population) - f1_micro(other)
     spread = judged(population.at(start), other.at(start)).detectable
+    assert spread is not None
     rows = int(3_000 * (spread / gap) ** 2)
     passed = [
         "pass" == judged(population.at(some), other.at(some)).outcome
