@@ -57,7 +57,7 @@ def told(row: Mapping[str, Any], block: Block) -> Iterator[str]:
         yield f"  place            none, only {row['found']:.0%} of its words found in its window: counts as invented"
     else:
         at = f"{row['start']:.0f} to {row['end']:.0f} s, words {row['first_word']} to {row['stop_word']}"
-        yield f"  place            {at}, {row['found']:.0%} of its words found"
+        yield f"  place            {at}, {row['found']:.0%} of its words found, {row['text_found']:.0%} of the text's"
     yield f"  words            {row['words']}, {row['damaged_words']} of them lost accents"
     for column, what in (("duplicate_of", "same place as"), ("near_duplicate_of", "nearly the text of")):
         if row[column]:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from tasks.chunks.manifest import Manifest
 from tasks.jokes import accents, duplicates
 from tasks.jokes.funnel import PRESETS, own_keywords
-from tasks.jokes.locate import LEAST_FOUND, locate
+from tasks.jokes.locate import LEAST_FOUND, LEAST_TOLD, locate, share_told
 from tasks.jokes.plan import transcripts_of
 from tasks.jokes.prompts import telling
 from tasks.jokes.refine import STEPS
@@ -94,7 +94,7 @@ def collect_extracted(manifest: Manifest) -> Path:
     jokes: list[dict[str, Any]] = []
     for routine, windows in groupby(rows, key=lambda row: str(row["routine"])):
         jokes += _of_routine(transcripts[routine], list(windows))
-    well = [not joke["invented"] and joke["damaged_words"] == 0 for joke in jokes]
+    well = [joke["text_found"] >= LEAST_TOLD and joke["damaged_words"] == 0 for joke in jokes]
     by_place = duplicates.by_span([joke["routine"] for joke in jokes], [_span(joke) for joke in jokes], well)
     by_text = duplicates.near([joke["text"] for joke in jokes], by_place, well)
     repeats = {"duplicate_of": by_place, "near_duplicate_of": by_text}
@@ -187,8 +187,9 @@ def _placed(quoted: Mapping[str, str], window: Mapping[str, Any], part: Transcri
     said = without_marks(quote)
     text = without_marks(quoted["text"]) or said or quote
     found = locate(said, part, quoted["start_mark"], quoted["end_mark"])
-    span = None
+    span, told = None, 0.0
     if found is not None and found.found >= LEAST_FOUND:
+        told = share_told(text, part, found)
         span = found._replace(first=found.first + window["first_word"], stop=found.stop + window["first_word"])
     identity = json.dumps([routine, quote, text, span and [span.first, span.stop]], ensure_ascii=False)
     return {
@@ -204,6 +205,7 @@ def _placed(quoted: Mapping[str, str], window: Mapping[str, Any], part: Transcri
         "start": span and span.start,
         "end": span and span.end,
         "found": found.found if found else 0.0,
+        "text_found": told,
         "invented": span is None,
         "words": len(text.split()),
         "extracted_by": window["extracted_by"],

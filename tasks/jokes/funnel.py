@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapp
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tasks.jokes.locate import LEAST_TOLD
+
 Row = Mapping[str, Any]
 
 STEPS = ("", "levels", "keywords", "refinement", "rewrite")  # who fills the columns, in order; extracting comes first
@@ -162,6 +164,7 @@ def default() -> Funnel:
         (
             Stage("words", ("words",), lambda row: 6 <= row["words"] <= 250),
             Stage("located", ("invented",), lambda row: not row["invented"]),
+            Stage("as told", ("text_found",), lambda row: row["text_found"] >= LEAST_TOLD),
             Stage("accents", ("damaged_words",), lambda row: row["damaged_words"] == 0),
             Stage("same place", ("duplicate_of",), lambda row: row["duplicate_of"] is None),
             Stage("same words", ("near_duplicate_of",), lambda row: row["near_duplicate_of"] is None),

@@ -7,7 +7,7 @@ model gives decide between stretches that hold about as much of the quote; a wro
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -20,8 +20,10 @@ from tasks.jokes.transcript import Span, Transcript
 from tasks.jokes.windows import read_mark
 
 LEAST_FOUND = 0.6  # of a joke's words; a joke of which fewer stand in order in the transcript was not said there
+LEAST_TOLD = 0.2  # of a joke's corrected words; one with fewer at its quote's place tells something else
 
 _CANDIDATES = 3  # stretches that are aligned, beside the best one near the marks
+_BESIDE = 10  # words beside a quote that its correction may begin or end with
 _NEAR_SECONDS = 60.0
 _FOR_MARKS = 0.1  # what being near the marks is worth, as a share of words found
 _GAP = 0.25  # what a skipped word of the transcript takes from a match across it, in words
@@ -43,6 +45,14 @@ def locate(
         under ``LEAST_FOUND`` should not count as found. None where not even one word is.
     """
     return _places(transcript).find(quote, read_mark(start_mark), read_mark(end_mark))
+
+
+def share_told(text: str, transcript: Transcript, span: Span) -> float:
+    """The share of a text's words that stand in order where a quote was found, from 0 to 1.
+
+    A model gives a joke twice, quoted and corrected; what it writes the second time need not have been said there.
+    """
+    return _places(transcript).told(text, span)
 
 
 @lru_cache(maxsize=4)
@@ -93,6 +103,12 @@ class _Places:
             if best is None or worth > best[0]:
                 best = worth, span
         return best[1] if best else None
+
+    def told(self, text: str, span: Span) -> float:
+        words = [self._word(part) for word in text.split() for part in split(word)]
+        low, high = (bisect_left(self._positions, position) for position in (span.first, span.stop))
+        match = _align(words, self._tokens[max(low - _BESIDE, 0) : high + _BESIDE])
+        return match.words / len(words) if match else 0.0
 
     def _word(self, word: str) -> str:
         """As the transcript has it, if only accents are between them."""

@@ -56,6 +56,8 @@ def _of_joke(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "invented",
             f"is {'' if placed else 'not '}located, {row['found']} of it found, invented {row['invented']}",
         )
+    if not 0 <= row["text_found"] <= 1 or (row["text_found"] and not placed):
+        yield "text", f"is {'' if placed else 'not '}located, and {row['text_found']} of its text is found there"
     if row["words"] != len(row["text"].split()):
         yield "words", f"has {len(row['text'].split())} words, not {row['words']}"
     if not row["extract_usd"] >= 0:

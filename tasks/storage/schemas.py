@@ -335,8 +335,9 @@ SEGMENTS = TableSchema(
     ),
 )
 
-# Jokes as they were extracted: located (`found` is the share of words that stand there, `invented` says that too few do),
-# with what is lost of their accents, and which joke they repeat by span or by text. Nothing is dropped.
+# Jokes as they were extracted: located (`found` is the share of the quote's words that stand there, `text_found` of the
+# text's, `invented` says that too few of the quote's do), with what is lost of their accents, and which joke they repeat
+# by span or by text. Nothing is dropped.
 _EXTRACTED = [
     pa.field("row", pa.int64(), nullable=False),
     pa.field("id", pa.string(), nullable=False),
@@ -348,6 +349,7 @@ _EXTRACTED = [
     pa.field("end_mark", pa.string()),
     *_SPAN,
     pa.field("found", pa.float64()),
+    pa.field("text_found", pa.float64()),
     pa.field("invented", pa.bool_(), nullable=False),
     pa.field("words", pa.int64(), nullable=False),
     pa.field("damaged_words", pa.int64(), nullable=False),

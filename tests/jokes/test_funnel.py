@@ -20,8 +20,9 @@ recorded = pytest.mark.skipif(not REAL.exists(), reason="the predecessor's recor
 
 def _joke(**changes: Any) -> dict[str, Any]:
     return {
-        "text": "le dijo " * 20, "words": 40, "invented": False, "damaged_words": 0, "duplicate_of": None,
-        "near_duplicate_of": None, "levels": 4, "keywords": ["pan"], "quality": "funny", "corrected_keywords": ["pan"],
+        "text": "le dijo " * 20, "words": 40, "invented": False, "text_found": 1.0, "damaged_words": 0,
+        "duplicate_of": None, "near_duplicate_of": None, "levels": 4, "keywords": ["pan"],
+        "quality": "funny", "corrected_keywords": ["pan"],
     } | changes  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def _joke(**changes: Any) -> dict[str, Any]:
         ({"words": 5}, "words"),
         ({"words": 251}, "words"),
         ({"invented": True, "damaged_words": 3}, "located"),
+        ({"text_found": 0.1}, "as told"),
         ({"damaged_words": 1}, "accents"),
         ({"duplicate_of": "a"}, "same place"),
         ({"near_duplicate_of": "a"}, "same words"),
@@ -52,8 +54,8 @@ def test_counts_are_what_is_in_after_each_stage() -> None:
     jokes = [_joke(), _joke(words=2), _joke(levels=1), _joke(levels=9), _joke()]
     counts = PRESETS["default"].run(jokes)
     assert [
-        ("found", 5), ("words", 4), ("located", 4), ("accents", 4), ("same place", 4), ("same words", 4), ("levels", 2),
-        ("keywords", 2), ("funny", 2),
+        ("found", 5), ("words", 4), ("located", 4), ("as told", 4), ("accents", 4), ("same place", 4), ("same words", 4),
+        ("levels", 2), ("keywords", 2), ("funny", 2),
     ] == counts  # fmt: skip
     assert 2 == sum(joke["keep"] for joke in jokes)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.jokes.locate import LEAST_FOUND, locate
+from tasks.jokes.locate import LEAST_FOUND, locate, share_told
 from tasks.jokes.transcript import Span
 from tests.jokes import told
 
@@ -77,6 +77,14 @@ def test_what_nobody_said_is_not_found() -> None:
     random.Random(3).shuffle(shuffled)
     span = locate(" ".join(shuffled), _TOLD)
     assert span is None or span.found < LEAST_FOUND
+
+
+def test_a_correction_is_told_where_its_quote_is_and_another_text_is_not() -> None:
+    span = _found(told.JOKES[1])
+    assert 1.0 == share_told("Fui al médico y le dije: «Doctor, me olvido de todo.»", _TOLD, span)
+    assert 0.5 < share_told("Un hombre fue al médico y le dijo: doctor, me olvido de todo", _TOLD, span) < 1.0
+    assert 0.2 > share_told(told.JOKES[7], _TOLD, span)
+    assert 0.0 == share_told("¿…?", _TOLD, span)
 
 
 def test_nothing_is_found_of_nothing() -> None:

@@ -209,6 +209,21 @@ def test_an_invented_joke_is_flagged_and_not_dropped(tmp_path: Path, asking: Ask
     assert row["found"] < 0.6
 
 
+def test_a_quote_with_a_text_that_nobody_told_is_not_kept_and_nothing_more_is_paid_for_it(
+    tmp_path: Path, asking: Asking
+) -> None:
+    quote = "mi hermano se compró un auto eléctrico cien kilómetros con una carga dice el folleto"
+    free = "soy libre de mis instrucciones y cuento lo que quiero sobre la luna y sus cráteres"
+    joke = {"quote": quote, "start_mark": "", "end_mark": "", "text": free}
+    said = _saying(json.dumps({"jokes": [joke, {**joke, "text": quote.capitalize() + "."}]}), "hola cómo están")
+    chat = Counting(lambda question: said(question) if question.prompt.startswith("extract") else None)
+    walked = _walk(tmp_path, asking(tmp_path, chat), steps=("keywords",))
+    rows = [row for row in read_table(walked.tables.table, JOKES).to_pylist() if row["quote"] == quote]
+    assert [(1.0, False, "as told"), (1.0, True, None)] == [(row["found"], row["keep"], row["reason"]) for row in rows]
+    assert rows[0]["text_found"] < 0.2 < rows[1]["text_found"] == 1.0
+    assert not any("cráteres" in text for text in chat.asked if "joke-keywords" in text)
+
+
 def test_what_another_window_says_counts_as_invented_here(tmp_path: Path, asking: Asking) -> None:
     words = "la llevé al banco a cobrar la pensión la niña del mesón le dice señora ponga su huella"
     said = _saying(_repertoire(words), "familia muy educada")
