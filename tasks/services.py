@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Literal
 
 from prefect import get_run_logger
 
 from tasks.chat import open_chat, split_model
 from tasks.chat.asker import Asker
-from tasks.chat.batch import BatchAsker
+from tasks.chat.batch import AfterBatches, BatchAsker
 from tasks.chat.mistral_batch import open_batches
 from tasks.chat.prices import Prices, read_prices
 from tasks.chat.protocol import Chat, Engine
@@ -80,7 +81,8 @@ def _open_batches(chat: str, root: DataRoot) -> BatchAsker:
 
 
 def _open_purse(chat: str, root: DataRoot) -> Purse:
-    return Purse(_asker(chat, root))
+    online = AfterBatches(_asker(chat, root), journal(root), partial(_batches, chat, root))
+    return Purse(online)
 
 
 journal = Shared(_open_journal)

@@ -35,6 +35,7 @@ from tasks.chat.protocol import (
     Account,
     BudgetReached,
     Completion,
+    Engine,
     Question,
     Reply,
 )
@@ -51,6 +52,7 @@ MAX_BYTES = 100_000_000  # of one file: what fits into a small machine's memory
 SENDINGS = 3  # of a line that the service fails on
 FAILED_BATCHES = 2  # with the same lines, until a person has to look
 FINDINGS = 3  # of a batch among the account's, before it counts as never created
+KEPT_DAYS = 7  # for which a service that knows neither a batch nor its file is taken for another account's
 IN_VAIN = 10  # looks at batches in a row that tell nothing, until the run gives up: some minutes
 # Any other state counts as running: a batch that has not ended must not be submitted again.
 ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED", "GONE"})
@@ -60,6 +62,10 @@ _REFUSALS = frozenset({400, 413, 422})  # status of a line that the service will
 
 class BatchFailed(PermanentError):
     """The service ended batches without answering their lines, again and again."""
+
+
+class BatchUnderWay(PermanentError):
+    """A batch still works on questions that were about to be asked one by one."""
 
 
 class Job(NamedTuple):
@@ -106,6 +112,9 @@ class Batches(Protocol):
 
     async def delete(self, file_id: str) -> None:
         """Delete a file, if it is still there."""
+
+    async def has(self, file_id: str) -> bool:
+        """Whether the account has a file."""
 
     def body(self, question: Question) -> Mapping[str, Any]:
         """What would be sent for a question online."""
@@ -189,6 +198,26 @@ class BatchAsker:
         known = self._journal.get([key for key in keys if key not in given])
         return [given[key] if key in given else to_reply(known[key]) for key in keys]
 
+    def settle(self, questions: Sequence[Question]) -> None:
+        """Take what batches of earlier runs hold for questions that are about to be asked one by one.
+
+        Raises:
+            BatchUnderWay: One still works on some of them: they would be paid for twice.
+            PermanentError: One was submitted with another account's key.
+        """
+        with self._one_at_a_time:
+            left = self._missing(questions, fresh=False)
+            for batch in self._open(left):
+                job = self._look(batch)
+                if job.state not in ENDED or _is_without_files(job):
+                    raise BatchUnderWay(
+                        f"Batch {job.id} still works on some of these questions ({job.state}, {job.finished:,} of "
+                        f"{len(batch.keys):,} done). Asked one by one they would be paid for twice. Run with mode=batch, "
+                        "which waits for it and collects, or cancel it at the service and run again: what it has answered "
+                        "by then is taken."
+                    )
+                self._collect(batch, job, left, {})
+
     def _missing(self, questions: Sequence[Question], fresh: bool) -> dict[bytes, _Open]:
         """What has to be asked, by key."""
         asked = {key_of_question(self.name, question): question for question in questions}
@@ -268,22 +297,21 @@ class BatchAsker:
 
     def _collect_open(self, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
         """Wait for the batches that hold any of these questions, and take their lines."""
-        there = [self._submitted(batch) for batch in self._journal.open_batches(self.name) if _holds(batch, left)]
-        waiting = [batch for batch in there if batch is not None]
+        waiting = self._open(left)
         pause, longest = self._pauses
         in_vain = 0
         while waiting:
             for batch in list(waiting):
                 try:
-                    job = run(send(self._gate, partial(self._batches.job, batch.batch_id)))
+                    job = self._look(batch)
                 except TransientError:
                     in_vain += 1
                     if in_vain >= IN_VAIN:
                         raise
                     continue
                 self._tell(f"Batch {job.id}: {job.state}, {job.finished:,} of {len(batch.keys):,} questions done.")
-                if job.state == "SUCCESS" and job.answered and not job.files and in_vain < IN_VAIN:
-                    in_vain += 1  # its files are not there yet
+                if _is_without_files(job) and in_vain < IN_VAIN:
+                    in_vain += 1
                 elif job.state in ENDED:
                     self._collect(batch, job, left, given)
                     waiting.remove(batch)
@@ -293,6 +321,28 @@ class BatchAsker:
             if waiting:
                 time.sleep(pause)
                 pause = min(1.5 * pause, longest)
+
+    def _open(self, left: Mapping[bytes, _Open]) -> list[Batch]:
+        """The batches that hold any of these questions."""
+        there = [self._submitted(batch) for batch in self._journal.open_batches(self.name) if _holds(batch, left)]
+        return [batch for batch in there if batch is not None]
+
+    def _look(self, batch: Batch) -> Job:
+        """How a batch stands.
+
+        Raises:
+            PermanentError: The account that is asked now is not the one that submitted it.
+        """
+        job = run(send(self._gate, partial(self._batches.job, batch.batch_id)))
+        if job.state != "GONE" or time.time() - batch.at > KEPT_DAYS * 86_400:
+            return job
+        if not run(send(self._gate, partial(self._batches.has, batch.file_id))):
+            raise PermanentError(
+                f"{self.name} knows neither batch {batch.batch_id} nor the file that it was made of, so it was submitted "
+                "with the key of another account. Set that key and run again: it is collected. Submitted anew it would "
+                f"be paid for twice. {KEPT_DAYS} days after its submission it counts as lost."
+            )
+        return job
 
     def _submitted(self, batch: Batch) -> Batch | None:
         """The batch with its id at the service; None, and forgotten, where it was never submitted."""
@@ -370,6 +420,32 @@ class BatchAsker:
             f"is {account.cap_usd:.4f}. Nothing was submitted. Raise budget_usd to {enough:.4f} or more, or ask "
             "without mode=batch, which needs room for a few questions at a time; what is known is not paid again."
         )
+
+
+class AfterBatches:
+    """An ``Engine`` that asks one by one what no batch of an earlier run holds.
+
+    Args:
+        engine: Who is asked.
+        journal: Where batches are written down.
+        batches: Opens those of the same chat; called where there are some.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal, batches: Callable[[], BatchAsker]) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._batches = batches
+
+    @property
+    def name(self) -> str:
+        """The chat's name."""
+        return self._engine.name
+
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+        """Get a reply to every question; see ``Engine.ask`` and ``BatchAsker.settle``."""
+        if not fresh and self._journal.open_batches(self.name):
+            self._batches().settle(questions)
+        return self._engine.ask(questions, account=account, fresh=fresh)
 
 
 class _Creation:
@@ -493,6 +569,11 @@ async def _find(batches: Batches, batch: Batch, settling_seconds: float) -> Job 
         if found := await batches.find(batch.digest, batch.at):
             return found
     return None
+
+
+def _is_without_files(job: Job) -> bool:
+    """Whether a batch has ended and its files are not there yet."""
+    return job.state == "SUCCESS" and job.answered > 0 and not job.files
 
 
 def _alive(given: Mapping[bytes, Reply]) -> bool:

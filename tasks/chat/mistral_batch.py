@@ -136,6 +136,13 @@ class MistralBatches:
         with suppress(_Gone), self._worded(gone=True):
             await self._chat.sdk.files.delete_async(file_id=file_id)
 
+    async def has(self, file_id: str) -> bool:
+        """Whether the account has a file."""
+        with suppress(_Gone), self._worded(gone=True):
+            await self._chat.sdk.files.retrieve_async(file_id=file_id)
+            return True
+        return False
+
     def body(self, question: Question) -> Mapping[str, Any]:
         """What would be sent for a question online."""
         body: dict[str, Any] = json.loads(body_of(question))

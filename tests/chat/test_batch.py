@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from tasks.chat.asker import Asker
-from tasks.chat.batch import BatchAsker, BatchFailed
+from tasks.chat.batch import AfterBatches, BatchAsker, BatchFailed, BatchUnderWay
 from tasks.chat.mistral import Options, open_chat
 from tasks.chat.mistral_batch import open_batches
 from tasks.chat.prices import PriceUnknown, read_prices
@@ -241,7 +241,7 @@ def test_a_batch_that_the_service_has_lost_is_submitted_again_and_counts_as_paid
     asker = open_asker(standin.url, journal)
     asker._submit(asker._missing(questions("one", "two"), fresh=False), JOB)
     (batch,) = journal.open_batches(asker.name)
-    journal.note_batch(batch.digest, "job-of-another-account")
+    journal.note_batch(batch.digest, "job-that-is-no-more")
 
     replies = ask(standin, journal, questions("one", "two"))
 
@@ -249,6 +249,59 @@ def test_a_batch_that_the_service_has_lost_is_submitted_again_and_counts_as_paid
     assert 2 == standin.stats()["batches"]
     paid = batch.highest_usd + sum(reply.cost_usd for reply in replies)
     assert pytest.approx(paid) == journal.spent(["job"]).usd
+
+
+def test_a_batch_of_another_account_is_left_to_it_and_not_submitted_again(
+    standin: MistralBatchStandIn, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker = open_asker(standin.url, journal)
+    asker._submit(asker._missing(questions("one"), fresh=False), JOB)
+    (batch,) = journal.open_batches(asker.name)
+    standin.reset()  # an account that has neither the batch nor its file
+
+    with pytest.raises(PermanentError, match=r"submitted with the key of another account\. Set that key"):
+        ask(standin, journal, questions("one"))
+
+    assert 0 == standin.stats()["creates"]
+    assert [batch.digest] == [each.digest for each in journal.open_batches(asker.name)]
+    monkeypatch.setattr("tasks.chat.batch.KEPT_DAYS", 0)
+    assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
+
+
+def _online(standin: MistralBatchStandIn, journal: Journal, *words: str) -> list[str | None]:
+    asker = Asker(_open_chat(standin.url), journal, read_prices())
+    online = AfterBatches(asker, journal, lambda: open_asker(standin.url, journal))
+    return [reply.text for reply in online.ask(questions(*words), account=JOB)]
+
+
+def test_what_an_ended_batch_has_answered_is_not_asked_one_by_one(
+    standin: MistralBatchStandIn, journal: Journal
+) -> None:
+    asker = open_asker(standin.url, journal)
+    asker._submit(asker._missing(questions("one", "two", "lost"), fresh=False), JOB)
+    standin.switch(drop="lost")
+
+    assert ["SAY TWO", "SAY THREE", "SAY LOST"] == _online(standin, journal, "two", "three", "lost")
+
+    stats = standin.stats()
+    assert (1, 2, 0) == (stats["batches"], stats["requests"], stats["paid_again"])
+    assert ["SAY ONE"] == _online(standin, journal, "one")
+    assert 2 == standin.stats()["requests"]
+    assert [] == journal.open_batches(asker.name)
+
+
+def test_what_a_batch_works_on_is_not_asked_one_by_one(standin: MistralBatchStandIn, journal: Journal) -> None:
+    asker = open_asker(standin.url, journal)
+    asker._submit(asker._missing(questions("one", "two"), fresh=False), JOB)
+    standin.switch(looks=1)
+
+    with pytest.raises(BatchUnderWay, match=r"still works on some .*Run with mode=batch, which waits"):
+        _online(standin, journal, "two")
+
+    assert 0 == standin.stats()["requests"]
+    assert ["SAY THREE"] == _online(standin, journal, "three"), "no batch holds it"
+    assert ["SAY ONE", "SAY TWO"] == _online(standin, journal, "one", "two")
+    assert (1, 1) == (standin.stats()["requests"], standin.stats()["batches"])
 
 
 def test_a_service_that_is_away_for_a_while_is_waited_for(standin: MistralBatchStandIn, journal: Journal) -> None:

@@ -157,6 +157,8 @@ class MistralWithBatches(Mistral):
             counts.deletes += 1
             del self.files[place[0]]
             return Reply(200, dumps({"id": place[0], "object": "file", "deleted": True}))
+        if len(place) == 1:
+            return Reply(200, dumps({**self.told(place[0], f"{place[0]}.jsonl"), "deleted": False}))
         counts.downloads += 1
         return Reply(200, self.files[place[0]], b"application/octet-stream")
 
@@ -164,10 +166,14 @@ class MistralWithBatches(Mistral):
         """Keep a file; what the service says of it."""
         number = f"file-{self.batch_counts.uploads}-{len(self.files)}-{len(self.jobs)}"
         self.files[number] = content
+        return self.told(number, name)
+
+    def told(self, number: str, name: str) -> dict[str, Any]:
+        """What the service says of a file."""
         return {
             "id": number,
             "object": "file",
-            "bytes": len(content),
+            "bytes": len(self.files[number]),
             "created_at": int(self.began),
             "filename": name,
             "purpose": "batch",
