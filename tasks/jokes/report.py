@@ -67,7 +67,9 @@ def write_report(folder: Path, windows: Manifest, refined: Manifest, tables: Tab
     figures = _figures(windows, refined, tables, rows)
     written = write_bytes(folder / "report.json", json.dumps(figures, indent=2, ensure_ascii=False).encode())
     html = write_bytes(folder / "report.html", _page(figures, rows, rejected, notes_of(windows)).html().encode())
-    return Report(html, written, _markdown(figures, html), figures["funnel"], figures["cost"])
+    cost = _cost_table(figures["cost"])
+    spent = [dict(zip(cost.columns, row, strict=True)) for row in cost.rows]
+    return Report(html, written, _markdown(figures, html), figures["funnel"], spent)
 
 
 def _figures(windows: Manifest, refined: Manifest, tables: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tasks.chat.scripted import ScriptedChat
 from tasks.chunks.manifest import CountsDiffer
 from tasks.cli import main
 from tasks.jokes.collect import collect
+from tasks.jokes.report import write_report
 from tasks.jokes.sources import BadSource
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT
@@ -369,6 +370,13 @@ def test_the_report_says_that_a_script_has_answered(tmp_path: Path, asking: Aski
     _walk(tmp_path, asking(tmp_path, Counting()))
     page = (tmp_path / "reports" / "mine-jokes" / "report.html").read_text("utf-8")
     assert "no model was asked. No figure here says anything about a real model." in page
+
+
+def test_what_each_step_cost_is_shown_as_it_is_read(tmp_path: Path, asking: Asking) -> None:
+    walked = _walk(tmp_path, asking(tmp_path, Counting()))
+    first, *_ = write_report(tmp_path / "again", walked.windows, walked.jokes, walked.tables).cost
+    cells = {name: type(cell) for name, cell in first.items()}  # a list is shown with its brackets, 0.0 dollars as 0
+    assert {"step": str, "answered or failed": int, "failed": int, "models that answered": str, "cost": str} == cells
 
 
 def test_verify_and_status_know_these_jobs_and_tables(
