@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tasks.memes.readers import easyocr, module_of, names
-from tasks.memes.readers.hybrid import Options, open_reader
+from tasks.memes.readers.hybrid import Options, open_reader, ways_to_see
 from tasks.memes.readers.protocol import Line, Reader, Unread, in_order, joined
-from tasks.memes.readers.tesseract import Tesseract
+from tasks.memes.readers.tesseract import Tesseract, Word
 from tasks.storage.errors import PermanentError
 from tests.memes.drawn import meme, printed
 
@@ -46,6 +47,30 @@ def test_tesseract_reads_print(tesseract: Reader) -> None:
 def test_hybrid_reads_captions_on_pictures(hybrid: Reader) -> None:
     images = [meme("ДОБРОЕ УТРО", "СПОКОЙНОЙ НОЧИ"), meme(), meme("ЗАВТРА ПОНЕДЕЛЬНИК", seed=3)]
     assert ["ДОБРОЕ УТРО\nСПОКОЙНОЙ НОЧИ", "", "ЗАВТРА ПОНЕДЕЛЬНИК"] == _texts(hybrid, images)
+
+
+def test_tesseract_starts_twice_however_many_lines_there_are(hybrid: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    words = Tesseract.words
+
+    def counted(program: Tesseract, images: Sequence[Image.Image], psm: int) -> list[list[Word]]:
+        shown.append(len(images))
+        return words(program, images, psm)
+
+    monkeypatch.setattr(Tesseract, "words", counted)
+    grey = Image.new("RGB", (640, 480), (128, 128, 128))
+    grey.paste(meme("ПОНЕДЕЛЬНИК").point(lambda level: 40 + level // 2))  # neither white nor black letters
+    assert [1, 1, 1] == [len(lines) for lines in hybrid.read([meme("ДОБРОЕ УТРО"), grey, meme("НОЧЬ")])]
+    assert 2 == len(shown)
+
+
+def test_letters_are_looked_for_only_where_there_are_some() -> None:
+    line = np.full((48, 200, 3), 128, np.uint8)
+    assert 1 == len(ways_to_see(line))
+    line[12:36, 20:30] = 255
+    assert 2 == len(ways_to_see(line))
+    line[12:36, 60:70] = 0
+    assert 3 == len(ways_to_see(line))
 
 
 def test_boxes_are_where_the_letters_are(hybrid: Reader, tesseract: Reader) -> None:

@@ -1,39 +1,34 @@
 """PP-OCR's detector finds the lines, Tesseract reads each: the offline default.
 
-The detector's weights come in the wheel of rapidocr-onnxruntime; its own reader knows no Cyrillic. A line is cut out
-upright, 48 pixels high, and read in four ways, the surest of which counts (docs/decisions.md, "Reading memes")::
+The reader of rapidocr-onnxruntime, which the detector comes from, knows no Cyrillic. A line is cut out upright, 48 pixels
+high, and read in three ways, the surest of which counts (docs/decisions.md, "Reading memes")::
 
     white   bright letters alone: what touches the border for long is background and goes
     black   dark letters alone, likewise
-    grey    as it is
-    inverse
+    grey    as it is; Tesseract also tries the inverse of what it is not sure of
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tasks.memes.detector import open_detector
 from tasks.memes.readers import tesseract
 from tasks.memes.readers.protocol import Line, Reader, in_order, letters
 from tasks.memes.readers.tesseract import Tesseract, Texts, without_noise
 
-VERSION = "2"
+VERSION = "3"
 HEIGHT, MARGIN = 48, 10  # pixels of a line that is read, and around it
 GROW_WIDTH, GROW_HEIGHT = 1.06, 1.30  # the detector's boxes cut off the ends of letters
 WHITE, BLACK = 190, 80  # the darkest channel of white letters, the brightest of black ones
 SURE = 88.0  # no other way is tried
-SHORT_SIDE = 672  # pixels to which the detector enlarges a picture's short side
 MAX_SHAPE = 4.0  # longer pictures get a border, for that reason
 MAX_PIXELS = 2_200_000
 MAX_LINE = 40  # width of a line in heights; longer ones are no text
@@ -60,7 +55,7 @@ class HybridReader:
 
     def __init__(self, program: Tesseract, min_confidence: float) -> None:
         self._program, self._min_confidence = program, min_confidence
-        self._detect, weights = _detector()
+        self._detect, weights = open_detector()
         self._detecting = threading.Lock()
         self.name = f"hybrid/{VERSION} rapidocr/{metadata.version('rapidocr-onnxruntime')}@{weights} {program.name}"
 
@@ -82,7 +77,7 @@ class HybridReader:
         width, height = image.size
         with_border = max(width, height / MAX_SHAPE) * max(height, width / MAX_SHAPE)
         scale = min(1.0, (MAX_PIXELS / with_border) ** 0.5)
-        pixels = np.asarray(image)[:, :, ::-1]
+        pixels = np.asarray(image)
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
@@ -91,18 +86,20 @@ class HybridReader:
         if any(more):
             pixels = cv2.copyMakeBorder(pixels, 0, more[0], 0, more[1], cv2.BORDER_REPLICATE)
         with self._detecting:
-            boxes, _ = self._detect(np.ascontiguousarray(pixels))
+            boxes, _ = self._detect(pixels)
         found = [np.asarray(box, np.float32) / scale for box in (() if boxes is None else boxes)]
         return [box for box in found if box[:, 0].min() < width and box[:, 1].min() < height]
 
     def _read(self, cut: Sequence[Pixels]) -> list[Texts | None]:
         ways = [ways_to_see(pixels) for pixels in cut]
         best: list[Texts | None] = [None] * len(cut)
-        for way in range(len(ways[0]) if ways else 0):
+        # The first way alone, then the others together: a start of Tesseract takes as long as ten lines.
+        for some in (slice(0, 1), slice(1, None)):
             left = [number for number, read in enumerate(best) if read is None or read.confidence < SURE]
-            words = self._program.words([ways[number][way] for number in left], psm=7)
-            for number, some in zip(left, words, strict=True):
-                read = without_noise(some)
+            shown = [(number, way) for number in left for way in ways[number][some]]
+            words = self._program.words([way for _, way in shown], psm=7)
+            for (number, _), found in zip(shown, words, strict=True):
+                read = without_noise(found)
                 if read is None:
                     continue
                 # A short text is sure of itself by chance: 12 points off for one letter, 1 for twelve.
@@ -111,17 +108,6 @@ class HybridReader:
                 if known is None or read.confidence > known.confidence:
                     best[number] = read
         return best
-
-
-@lru_cache(maxsize=1)
-def _detector() -> tuple[Any, str]:
-    """The detector on one thread, and the digest of its weights."""
-    import rapidocr_onnxruntime
-
-    weights = Path(rapidocr_onnxruntime.__file__).parent / "models" / "ch_PP-OCRv4_det_infer.onnx"
-    engine = rapidocr_onnxruntime.RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
-    engine.text_det.limit_side_len = SHORT_SIDE
-    return engine.text_det, hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
 
 
 def cut_out(image: Pixels, box: Box) -> Pixels:
@@ -144,10 +130,10 @@ def cut_out(image: Pixels, box: Box) -> Pixels:
 
 
 def ways_to_see(line: Pixels) -> list[Image.Image]:
-    """Four pictures of one line, those that are most often right first."""
+    """Up to three pictures of one line, those that are most often right first; none without any ink."""
     grey = np.asarray(cv2.cvtColor(line, cv2.COLOR_RGB2GRAY), np.uint8)
     white, black = _without_background(line.min(axis=2) > WHITE), _without_background(line.max(axis=2) < BLACK)
-    seen = [np.where(white, 0, 255).astype(np.uint8), np.where(black, 0, 255).astype(np.uint8), grey, 255 - grey]
+    seen = [*(np.where(ink, 0, 255).astype(np.uint8) for ink in (white, black) if ink.any()), grey]
     return [Image.fromarray(np.pad(way, MARGIN, constant_values=255)) for way in seen]
 
 
