@@ -19,31 +19,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import rapidocr_onnxruntime
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from rapidocr_onnxruntime.ch_ppocr_det.utils import DetPreProcess
 
 WEIGHTS = Path(rapidocr_onnxruntime.__file__).parent / "models" / "ch_PP-OCRv4_det_infer.onnx"
 SHORT_SIDE = 672  # pixels to which a picture's short side is enlarged
 
 Detect = Callable[[NDArray[np.uint8]], tuple[NDArray[np.int32] | None, float]]
-
-# What is touched of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; the rest of a file stays as it is.
-_ONNX = {
-    "Attribute": {"name": (1, "string"), "f": (2, "float"), "t": (5, "Tensor"), "type": (20, "int32")},
-    "Tensor": {"dims": (1, "int64*"), "data_type": (2, "int32"), "name": (8, "string"), "raw_data": (9, "bytes")},
-    "Node": {
-        "input": (1, "string*"),
-        "output": (2, "string*"),
-        "op_type": (4, "string"),
-        "attribute": (5, "Attribute*"),
-    },
-    "Graph": {"node": (1, "Node*"), "initializer": (5, "Tensor*")},
-    "Model": {"graph": (7, "Graph")},
-}
-_FLOAT = 1  # of a tensor, and of an attribute
 
 
 @lru_cache(maxsize=1)
@@ -74,8 +60,7 @@ class _Prepared(DetPreProcess):  # type: ignore[misc]
 
 def joined_up(content: bytes) -> bytes:
     """A graph in ONNX with each activation, and each scale and shift, in one piece: equal but for rounding."""
-    kinds = _messages()
-    model = kinds["Model"].FromString(content)
+    model = onnx.load_from_string(content)
     graph = model.graph
     constants = [node for node in graph.node if node.op_type == "Constant"]
     tensors = {node.output[0]: node.attribute[0].t for node in constants}
@@ -86,10 +71,9 @@ def joined_up(content: bytes) -> bytes:
     while nodes:
         if _is_hard_swish(nodes[:4], tensors, uses):
             add, _, _, last = nodes[:4]
-            curve = [kinds["Attribute"](name=name, f=f, type=_FLOAT) for name, f in (("alpha", 1 / 6), ("beta", 0.5))]
             new = [
-                kinds["Node"](op_type="HardSigmoid", input=add.input[:1], output=add.output, attribute=curve),
-                kinds["Node"](op_type="Mul", input=[add.input[0], add.output[0]], output=last.output),
+                helper.make_node("HardSigmoid", add.input[:1], add.output, alpha=1 / 6, beta=0.5),
+                helper.make_node("Mul", [add.input[0], add.output[0]], last.output),
             ]
             del nodes[:4]
         elif _is_scale_and_shift(nodes[:2], tensors, uses) and nodes[0].input[1] in channels:
@@ -98,10 +82,8 @@ def joined_up(content: bytes) -> bytes:
             names = [f"{add.output[0]}.{part}" for part in ("scale", "shift", "mean", "variance")]
             for name, number in zip(names, numbers, strict=True):
                 data = np.full(channels[mul.input[1]], number, np.float32)
-                graph.initializer.add(name=name, dims=data.shape, data_type=_FLOAT, raw_data=data.tobytes())
-            exact = kinds["Attribute"](name="epsilon", f=0, type=_FLOAT)
-            given = [mul.input[1], *names]
-            new = [kinds["Node"](op_type="BatchNormalization", input=given, output=add.output, attribute=[exact])]
+                graph.initializer.append(numpy_helper.from_array(data, name))
+            new = [helper.make_node("BatchNormalization", [mul.input[1], *names], add.output, epsilon=0.0)]
             del nodes[:2]
         else:
             new = [nodes.pop(0)]
@@ -141,23 +123,5 @@ def _is_scale_and_shift(nodes: Sequence[Any], tensors: Mapping[str, Any], uses: 
 
 def _number(tensors: Mapping[str, Any], name: str) -> float | None:
     """The only number of a constant."""
-    tensor = tensors.get(name)
-    if tensor is None or tensor.data_type != _FLOAT or len(tensor.raw_data) != 4:
-        return None
-    return float(np.frombuffer(tensor.raw_data, np.float32)[0])
-
-
-def _messages() -> dict[str, Any]:
-    """The classes of ``_ONNX``, by name. What a message holds besides is kept by protobuf as it is."""
-    file = descriptor_pb2.FileDescriptorProto(name="onnx.proto", package="onnx", syntax="proto2")
-    field = descriptor_pb2.FieldDescriptorProto
-    for name, fields in _ONNX.items():
-        message = file.message_type.add(name=name)
-        for key, (number, kind) in fields.items():
-            one = kind.removesuffix("*")
-            what = {"type_name": f".onnx.{one}"} if one in _ONNX else {"type": getattr(field, f"TYPE_{one.upper()}")}
-            label = field.LABEL_OPTIONAL if one == kind else field.LABEL_REPEATED
-            message.field.add(name=key, number=number, label=label, **what)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"onnx.{name}")) for name in _ONNX}
+    array = numpy_helper.to_array(tensors[name]) if name in tensors else None
+    return float(array.item()) if array is not None and array.size == 1 else None

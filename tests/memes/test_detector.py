@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
@@ -37,21 +38,19 @@ def test_the_joined_graph_computes_the_same(pixels: NDArray[np.float32]) -> None
 
 
 def test_every_activation_and_every_scale_is_joined() -> None:
-    model = detector._messages()["Model"]
-    ops = [Counter(node.op_type for node in model.FromString(graph).graph.node) for graph in (GRAPH, JOINED)]
+    ops = [Counter(node.op_type for node in onnx.load_from_string(graph).graph.node) for graph in (GRAPH, JOINED)]
     named = ("Clip", "Div", "HardSigmoid", "Mul", "Add", "BatchNormalization")
     assert [24, 24, 10, 86, 89, 3] == [ops[0][op] for op in named]
     assert [0, 0, 34, 34, 13, 55] == [ops[1][op] for op in named]
 
 
 def test_what_somebody_else_wants_too_is_left_alone(pixels: NDArray[np.float32]) -> None:
-    kinds = detector._messages()
-    model = kinds["Model"].FromString(GRAPH)
+    model = onnx.load_from_string(GRAPH)
     clip = next(node for node in model.graph.node if node.op_type == "Clip")
     scale = next(node for node in model.graph.node if node.op_type == "Mul")
     wanted = [clip.output[0], scale.output[0]]
-    model.graph.node.extend(kinds["Node"](op_type="Identity", input=[name], output=[f"{name}.copy"]) for name in wanted)
-    joined = kinds["Model"].FromString(detector.joined_up(model.SerializeToString()))
+    model.graph.node.extend(onnx.helper.make_node("Identity", [name], [f"{name}.copy"]) for name in wanted)
+    joined = onnx.load_from_string(detector.joined_up(model.SerializeToString()))
     made = {name for node in joined.graph.node for name in node.output}
     assert made.issuperset(wanted)
     assert np.abs(_computed(GRAPH, pixels)[0] - _computed(joined.SerializeToString(), pixels)[0]).max() < 1e-4
