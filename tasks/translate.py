@@ -56,6 +56,8 @@ def plan_translation(
     check_restarts(restarts)
     root = DataRoot(Settings().data)
     reviewed = memory_path(root.memory, source_language, target)  # looks at the two codes
+    if source_language == target:
+        raise PermanentError(f"`source_language` and `target` are both {target!r}: there is nothing to translate.")
     engines = [open_translator(name, source_language, target) for name in translators]
     if not engines:
         raise PermanentError("`translator` is empty. Name at least one.")

@@ -194,7 +194,8 @@ class Asker:
             if question.model not in self._serves:  # then it may be a wrong setting, and no fault of the question
                 await self._ping(question, asking)
             reply = replace(paid, refusal=REFUSED, message=str(error))
-            await self._once.put({key: to_answer(reply), **asking.besides(question, reply)}, [])
+            answer = to_answer(reply)
+            await self._once.put({key: answer, **asking.besides(question, reply)}, [])
         except TransientError as error:
             if asking.failure is not None or not await self._alive(question, asking):
                 raise
