@@ -3,7 +3,7 @@
 A counter stands around each open, write, flush and rename of a file and around each statement of the journal. The walk
 is run and killed before its n-th point, for n = 1, 2, … until a run comes through. Writes are also cut in half. After
 each kill a second run goes to the end, and its tables must be the undisturbed run's, byte for byte; nothing may be asked
-more often than once, but for what was under way.
+more often than once, but for what was under way. A walk that is too long for that is killed again and again in one folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,6 +105,38 @@ def kill_at_every_point(walk: Walk, tables: Sequence[str], under_way: int, folde
         assert [] == list((folder / "data").rglob(".*.part")), f"point {point}: left-overs"
     print(f"{point - 1} points, {asked.total()} questions")
     assert point > 60, "the counter no longer stands around the walk"
+
+
+def kill_again_and_again(
+    walk: Walk, tables: Sequence[str], under_way: int, folders: pytest.TempPathFactory, distances: Iterable[int]
+) -> None:
+    """Run a walk undisturbed; then another one, whose every run is killed and goes on where the one before was.
+
+    Args:
+        walk: Leaves the same whenever it is run to its end.
+        tables: Names of the files that it leaves.
+        under_way: Questions that may be asked again after one kill.
+        folders: Where to.
+        distances: How many points after its start each run is killed; the last run comes through.
+    """
+    undisturbed, folder = folders.mktemp("undisturbed"), folders.mktemp("killed")
+    assert 0 == _run(walk, undisturbed, None)
+    asked = _asked(undisturbed)
+    assert {1} == set(asked.values())
+    kills = 0
+    for distance in distances:
+        ended = _run(walk, folder, distance)
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL, f"run {kills}: it ended with {ended}"
+        kills += 1
+        again = _asked(folder)
+        assert again.total() - len(again) <= under_way * kills, f"kill {kills}: questions paid twice"
+    assert ended == 0, "no run came through"
+    assert _tables(undisturbed, tables) == _tables(folder, tables)
+    assert asked.keys() == _asked(folder).keys()
+    assert [] == list((folder / "data").rglob(".*.part"))
+    print(f"{kills} kills, {asked.total()} questions, {_asked(folder).total() - asked.total()} of them asked again")
 
 
 def _run(walk: Walk, folder: Path, die_at: int | None) -> int:
