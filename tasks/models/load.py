@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from tasks.models.adapter import PICKLES, WEIGHTS, AdapterRecord, BadAdapter, read_adapter
-from tasks.models.families import KNOWN, make_family, sees
+from tasks.models.families import KNOWN, family_name, make_family, sees
 from tasks.models.families.chat import Chat
 from tasks.models.families.protocol import Family
 from tasks.models.prompts import CONVERSATION, Prompt
@@ -187,11 +187,12 @@ def _takes_images(base_model: str) -> BadModel:
 
 
 class Found(NamedTuple):
-    """A base model before it is loaded: SHA-256 over its weights, whether it is a toy, whether it takes images."""
+    """A base model before it is loaded: SHA-256 over its weights, whether it is a toy, whether it takes images, family."""
 
     digest: str
     toy: bool
     sees: bool
+    family: str
 
 
 def find(base_model: str) -> Found:
@@ -204,7 +205,8 @@ def find(base_model: str) -> Found:
     let_torchvision_load()
     base = _fetch(base_model)
     config = _config(base)
-    return Found(_digest(base), bool(getattr(config, "trasvase_toy", False)), sees(config.model_type))
+    toy, kind = bool(getattr(config, "trasvase_toy", False)), config.model_type
+    return Found(_digest(base), toy, sees(kind), family_name(kind))
 
 
 def _fetch(base_model: str) -> Path:

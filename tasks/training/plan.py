@@ -88,12 +88,14 @@ class Base:
         digest: Of its weights, or the Hub's commit.
         toy: Whether it is one of our tiny random models.
         sees: Whether it takes images.
+        family: Family and version of its prompts' layout.
     """
 
     name: str
     digest: str
     toy: bool
     sees: bool
+    family: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ def find_base(base_model: str) -> Base:
     from tasks.models.load import find
 
     found = find(base_model)
-    return Base(base_model, found.digest, found.toy, found.sees)
+    return Base(base_model, found.digest, found.toy, found.sees, found.family)
 
 
 def choose_columns(
@@ -298,7 +300,8 @@ def plan(
     digests = [[split, *_digests(source.images, examples[split] if columns.image else [])] for split in SPLITS]
     prompt = prompt_for(label_sets) if label_sets else COMPLETION if completions else CONVERSATION
     # What came later stands in the name only where it is used, so that jobs from before keep theirs.
-    later = {"messages": columns.messages, "max_length": settings.max_length}
+    layout = "" if base.family.endswith("/1") else base.family
+    later = {"messages": columns.messages, "max_length": settings.max_length, "family": layout}
     identity = {
         **{name: value for name, value in later.items() if value},
         "code": VERSION,

@@ -102,6 +102,13 @@ def test_a_family_without_a_budget_refuses_one(toys: Toys, name: str, message: s
         load_toy(toys(name), max_pixels=1_000)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_is_known_before_its_model_is_loaded(toys: Toys, name: str) -> None:
+    from tasks.models.load import find
+
+    assert load_toy(toys(name)).family.name == find(str(toys(name))).family
+
+
 def test_a_model_without_a_chat_template_is_refused(toys: Toys) -> None:
     from transformers import AutoTokenizer
 

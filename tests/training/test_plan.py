@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,10 @@ def test_the_same_is_found_and_anything_else_is_another_job(squares: Squares, tm
         _plan(tmp_path, squares, settings=LoraSettings(seed=1)),
         _plan(tmp_path, squares, labels=LABELS[::-1]),
         _plan(tmp_path, squares, base=Base("toy", "another digest", toy=True, sees=True)),
+        _plan(tmp_path, squares, base=replace(BASE, family="toy/2")),
         _plan(tmp_path, squares, columns=Columns((), "image", "labels")),
     ]
-    assert 5 == len({first.job, *(other.job for other in others)})
+    assert 6 == len({first.job, *(other.job for other in others)})
     rows = read_table(first.examples_path, TRAINING_EXAMPLES)
     assert sum(first.rows.values()) == rows.num_rows
     assert {"train": {}, "validation": {}} == first.rejected

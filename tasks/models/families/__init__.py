@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tasks.models.families.chat import Chat
@@ -12,7 +11,7 @@ from tasks.models.families.qwen_vl import QwenVL
 from tasks.models.families.smolvlm import SmolVLM
 from tasks.models.prompts import Prompt
 
-_SEEING: dict[str, Callable[..., Family]] = {
+_SEEING: dict[str, type[PaliGemma | QwenVL | SmolVLM]] = {
     "paligemma": PaliGemma,
     "qwen2_vl": QwenVL,
     "qwen2_5_vl": QwenVL,
@@ -24,6 +23,11 @@ KNOWN = (*_SEEING, "and causal chat models")
 def sees(model_type: str) -> bool:
     """Whether a model of this type is taken as one that sees, with a processor instead of a tokenizer."""
     return model_type in _SEEING
+
+
+def family_name(model_type: str) -> str:
+    """Family and version of a model of this type, before there is one."""
+    return _SEEING.get(model_type, Chat).name
 
 
 def make_family(
