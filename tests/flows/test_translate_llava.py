@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tasks.chat.prices import read_prices
@@ -235,9 +234,7 @@ def test_a_run_with_mistral_pauses_at_its_budget_and_goes_on_when_it_is_resumed_
     some = mistral.stats()["distinct"]
     _until(lambda: not any(process.environ().get("PREFECT__FLOW_RUN_ID") == run for process in local.ours()))
 
-    more = {"run_input": {"budget_usd": 1.0}}
-    url = f"{local.address}/api/flow_runs/{run}/resume"
-    httpx.post(url, json=more, trust_env=False, timeout=30).raise_for_status()
+    assert local.resume(run, budget_usd=1.0)
     local.wait(run, "COMPLETED", seconds=120)
 
     _check_table(local, "paid", 30)
