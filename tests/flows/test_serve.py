@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -49,7 +51,9 @@ def test_background_is_idempotent_guards_its_port_and_stop_leaves_nothing(
 
     with pytest.raises(PermanentError) as raised:
         LocalPrefect(local.data / "other", local.port).start_server()
-    assert f"a Prefect server 3.8.8 that keeps its data in {local.home} answers there" in str(raised.value)
+    assert f"a Prefect server {version('prefect')} that keeps its data in {local.home} answers there" in str(
+        raised.value
+    )
 
     changed = subprocess.run(
         _typed("--background"),
@@ -97,8 +101,14 @@ def test_a_run_is_followed_with_the_run_that_it_sets_off(local: local_prefect.Lo
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"id": "1", "image": "1.jpg", "conversations": turns}))
     given = [f"source={rows}", "translator=shouting", "target=eu", "name=mine"]
-    done = serve(local, "--run", "translate-llava/spanish", *(part for each in given for part in ("--param", each)))
-    assert (done.returncode, done.stderr) == (0, "")
+    typed = ["--run", "translate-llava/spanish", *(part for each in given for part in ("--param", each))]
+    # The second fails, so the third is not asked for.
+    wrong = ["--run", "build-splits/toy", "--param", "table=none", "--run", "translate-llava/spanish"]
+    done = serve(local, *typed, *wrong)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert ["Completed", "Completed", "Failed"] == [
+        line.split()[0] for line in done.stdout.splitlines() if re.match(r"\w+ after \d+ s\.", line)
+    ]
     lines = done.stdout.splitlines()
     assert any(line.startswith("It set off a run of push-translations: http") for line in lines)
     pack = local.data / "reviews" / "mine-eu" / "mine-eu.html"
