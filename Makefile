@@ -14,9 +14,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 run: .venv/run debian $(TOY)/base ## install, start server and worker, translate the sample, teach a toy model memes, say what was made
-	$(BIN)/trasvase serve --run translate-llava/spanish --param source=$(SOURCE) --param translator=$(TRANSLATOR)
-	$(BIN)/trasvase serve --run build-splits/toy
-	$(BIN)/trasvase serve --run finetune-lora/toy
+	$(BIN)/trasvase serve --run translate-llava/spanish --param source=$(SOURCE) --param translator=$(TRANSLATOR) \
+	  --run build-splits/toy --run finetune-lora/toy
 
 serve: .venv/run ## keep server and worker in the foreground; Ctrl-C ends them
 	$(BIN)/trasvase serve

@@ -24,7 +24,8 @@ from tasks.storage.errors import PermanentError
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 MADE = ("tables/*", "adapters/*/README.md", "reports/**/*", "reviews/*/*.html")
-TOLD_AT_THE_END = ("Finished in state", "Encountered exception during", "Engine execution exited")
+LAST_LINE = "Finished in state"
+TOLD_AT_THE_END = (LAST_LINE, "Encountered exception during", "Engine execution exited")
 SET_OFF_SECONDS = 20  # an automation starts its run 1 to 3 s after the event
 LOG_ROUNDS = 3  # after the end of a flow run its last lines take up to 2 s
 
@@ -34,8 +35,10 @@ examples:
   trasvase serve --background       leave them running; a second time changes nothing
   trasvase serve --stop             end what --background or --run left running
   trasvase serve --run translate-llava/spanish --param source=rows.json --param 'chunks=[17, 101]'
+  trasvase serve --run build-splits/toy --run finetune-lora/toy
 
---run also follows the runs that this one sets off, such as push-translations after translate-llava.
+--run also follows the runs that this one sets off, such as push-translations after translate-llava. Several go one after
+the other, each with the --param that follow it, up to the first that does not complete.
 
 exit codes: 0 done; 1 a run did not complete; 2 server or worker cannot be started; 130 Ctrl-C during --run
 """
@@ -47,16 +50,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--background", action="store_true", help="leave server and worker running")
-    what.add_argument("--run", metavar="DEPLOYMENT", help="as --background, then run it and follow it to its end")
+    what.add_argument(
+        "--run",
+        metavar="DEPLOYMENT",
+        action=_AddRun,
+        help="as --background, then run it and follow it to its end; may be given several times",
+    )
     what.add_argument("--stop", action="store_true", help="end server and worker")
     what.add_argument(
         "--pools",
         action="store_true",
         help="only make work pools and automations, on PREFECT_API_URL or the local server",
     )
-    parser.add_argument("--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter of --run")
+    parser.add_argument("--param", metavar="NAME=VALUE", action=_AddParam, help="a parameter of the --run before it")
     parser.add_argument("--gpu", action="store_true", help="a worker for the pool gpu also where no GPU is found")
     parser.set_defaults(run_command=run)
+
+
+class _AddRun(argparse.Action):
+    """One more (deployment, parameters)."""
+
+    def __call__(self, _: object, namespace: argparse.Namespace, value: Any, __: object = None) -> None:
+        namespace.run = [*(namespace.run or []), (value, [])]
+
+
+class _AddParam(argparse.Action):
+    """One more parameter of the last --run."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: object) -> None:
+        if not namespace.run:
+            parser.error(f"--param {value}: no --run stands before it")
+        namespace.run[-1][1].append(value)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     pools = ["cpu", "gpu"] if options.gpu or _has_gpu() else ["cpu"]
     if options.run:
         local.ensure(pools)
-        return _run_to_its_end(local, options.run, options.param, pools)
+        return _run_in_turn(local, options.run, pools)
     if options.background:
         local.ensure(pools)
         say(f"UI: {local.address}   end it: make stop   logs: {local.folder}")
@@ -105,12 +129,14 @@ def follow(local: LocalPrefect, run_id: str, pools: Sequence[str]) -> Iterator[s
             if line["id"] not in seen and not line["message"].startswith(TOLD_AT_THE_END):
                 yield _as_text(line)
             seen.add(line["id"])
-        rounds_left -= ended
+        whole = any(line["message"].startswith(LAST_LINE) and not line["task_run_id"] for line in lines)
+        rounds_left = 0 if ended and whole else rounds_left - ended
         if not ended and _stopped(local, pools):
             raise PermanentError("Server or worker were ended by another command, and the run with them.")
         if not ended and not _all_run(local, pools):
             local.ensure(pools)
-        time.sleep(1)
+        if rounds_left:
+            time.sleep(1)
 
 
 def state_of(local: LocalPrefect, run_id: str) -> dict[str, Any]:
@@ -128,10 +154,23 @@ def _stopped(local: LocalPrefect, pools: Sequence[str]) -> bool:
     return not all(child.pid_file.exists() for child in [local.server, *map(local.worker, pools)])
 
 
+def _run_in_turn(local: LocalPrefect, runs: Sequence[tuple[str, Sequence[str]]], pools: Sequence[str]) -> int:
+    """Run deployments one after the other, up to the first that does not complete; the exit code."""
+    for deployment, _ in runs:
+        _check_worker(local, deployment, pools)
+    begun, code = time.time(), 0
+    for deployment, parameters in runs:
+        if not code:
+            code = _run_to_its_end(local, deployment, parameters, pools)
+    if code <= 1:
+        for line in _made(local.data, begun):
+            say(line)
+        say(f"UI: {local.address}   end server and worker: make stop")
+    return code
+
+
 def _run_to_its_end(local: LocalPrefect, deployment: str, parameters: Sequence[str], pools: Sequence[str]) -> int:
     """Follow a run, then what it set off; the exit code."""
-    _check_worker(local, deployment, pools)
-    begun = time.time()
     run_id: str | None = _ask_for_a_run(local, deployment, parameters)
     told, states = f"Run of {deployment}", set()
     while run_id:
@@ -148,9 +187,6 @@ def _run_to_its_end(local: LocalPrefect, deployment: str, parameters: Sequence[s
         except KeyboardInterrupt:
             say(f"The run goes on in the background: {page}   end it: make stop")
             return 130
-    for line in _made(local.data, begun):
-        say(line)
-    say(f"UI: {local.address}   end server and worker: make stop")
     return 0 if states == {"COMPLETED"} else 1
 
 
@@ -177,7 +213,7 @@ def _set_off_by(local: LocalPrefect, run_id: str) -> str | None:
     waiting = [each["id"] for each in local.post("/automations/filter", {}) if _waits_for(each, about)]
     until = time.monotonic() + SET_OFF_SECONDS
     while waiting and time.monotonic() < until:
-        later = {"flow_runs": {"expected_start_time": {"after_": run["end_time"]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        later = {"flow_runs": {"expected_start_time": {"after_": run["end_time"]}}, "sort": "START_TIME_ASC"}
         for each in local.post("/flow_runs/filter", later):
             if each["created_by"] and each["created_by"]["id"] in waiting:
                 found: str = each["id"]

@@ -1,0 +1,34 @@
+"""What is typed after `trasvase serve`; tests/flows/test_serve.py has the processes."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from tasks.cli import serve
+
+
+def _parsed(*typed: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    return parser.parse_args(typed)
+
+
+def test_each_param_belongs_to_the_run_before_it() -> None:
+    typed = "--run a/b --param x=1 --param y=2 --run c/d --run e/f --param x=3"
+    assert [("a/b", ["x=1", "y=2"]), ("c/d", []), ("e/f", ["x=3"])] == _parsed(*typed.split()).run
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--param x=1 --run a/b", "--param x=1: no --run stands before it"),
+        ("--run a/b --stop", "argument --stop: not allowed with argument --run"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(typed: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        _parsed(*typed.split())
+    assert 2 == raised.value.code
+    assert said in capsys.readouterr().err
