@@ -160,7 +160,7 @@ def collect_translation(manifest: Manifest, name: str) -> Tables:
     from tasks.llava.collect import collect
 
     root = DataRoot(Settings().data)
-    cost = sum(call.cost_usd for call in journal(root).calls(manifest.job))
+    cost = journal(root).spent([manifest.job]).calls_usd
     tables = collect(manifest, root.tables, f"{name}-{manifest.parameters['target']}", cost)
     counts = tables.counts
     get_run_logger().info(
