@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.options import LOCAL, REMOTE
@@ -119,9 +120,9 @@ open_vlm, open_clip = Shared(_open_vlm), Shared(_open_clip)
 
 
 def _ask(chunk: Chunk, manifest: Manifest, shared: Shared[str, Model]) -> Path:
-    from tasks.zeroshot.chunk import SHAPES, write_chunk
+    from tasks.zeroshot.chunk import SHAPES
 
     model = shared(json.dumps(dict(manifest.parameters), sort_keys=True))
     rows = read_group(manifest.rows_path, MEMES_TO_CLASSIFY, chunk.number).to_pylist()
     answers = model.answer(rows, Path(manifest.source.path))
-    return write_chunk(answers, manifest.path(chunk), SHAPES[manifest.kind], manifest.job)
+    return write_chunk(answers, chunk, manifest, SHAPES[manifest.kind])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Manifest
-from tasks.memes.chunk import read_images, write_chunk
+from tasks.memes.chunk import read_images
 from tasks.memes.collect import Tables, collect
 from tasks.memes.plan import plan
 from tasks.memes.readers.protocol import Reader
@@ -33,7 +34,7 @@ def walk(folder: Path, root: DataRoot, reader: Reader, chunk_size: int = 2) -> t
     manifest = planned(folder, root, reader, chunk_size)
     for chunk in manifest.pending(MEME_READINGS):
         rows = read_group(manifest.rows_path, MEME_FILES, chunk.number).to_pylist()
-        write_chunk(read_images(rows, Path(manifest.source.path), reader), manifest.path(chunk), manifest.job)
+        write_chunk(read_images(rows, Path(manifest.source.path), reader), chunk, manifest, MEME_READINGS)
     tables = collect(manifest, root.tables, "memes")
     return manifest, tables
 
