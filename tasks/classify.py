@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
@@ -13,6 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
+from tasks.models.device import Device
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, find_table, shown
 from tasks.settings import Settings
@@ -21,8 +22,6 @@ from tasks.storage.schemas import MEMES_TO_CLASSIFY
 from tasks.storage.tables import read_group
 from tasks.zeroshot.chunk import Model
 from tasks.zeroshot.collect import Tables
-
-Device = Literal["cuda", "cpu"]
 
 
 class Jobs(NamedTuple):

@@ -15,10 +15,11 @@ from tasks.chunks import file
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.judging.collect import Tables
-from tasks.judging.contestants import Contestant, Device, Local, Remote, Sampling
+from tasks.judging.contestants import Contestant, Local, Remote, Sampling
 from tasks.judging.plan import Comparison, Side
 from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
+from tasks.models.device import Device
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, patient, run_chunks, shown, working_on
 from tasks.services import Asking, chat_of, engine, journal, prices

@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from tasks.chunks.manifest import Manifest, Source, check_chunk_size, plan_rows
 from tasks.models.adapter import AdapterRecord
+from tasks.models.device import Device
 from tasks.models.examples import Columns, Example, read_examples
 from tasks.models.label_sets import LabelSets, UnknownLabel
 from tasks.models.prompts import Prompt
@@ -43,7 +44,6 @@ KIND, TEXT_KIND = "predict", "predict-text"
 
 Mode = Literal["score", "generate"]
 LookAt = Literal["both", "text", "image"]
-Device = Literal["cuda", "cpu"]
 Role = Literal["adapter", "previous", "base", "ablation", "written", "text"]
 
 
