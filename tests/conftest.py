@@ -1,4 +1,4 @@
-"""One Argilla for all tests that want one, each makes a workspace of its own; and a browser's page."""
+"""One Argilla for all tests that want one, each makes a workspace of its own; a browser's page; no clock for Hypothesis."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.reviews.local_argilla import LocalArgilla
+
+# A busy machine is slow, and that is no fault of what is tested.
+settings.register_profile("trasvase", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trasvase")
 
 
 @pytest.fixture(scope="session")
