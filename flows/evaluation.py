@@ -18,7 +18,6 @@ from tasks.compare import (
     write,
 )
 from tasks.evaluate import (
-    Device,
     Metric,
     Mode,
     has_adapter,
@@ -27,6 +26,7 @@ from tasks.evaluate import (
     promote_adapter,
     report_evaluation,
 )
+from tasks.models.device import Device
 from tasks.plan import (
     Dollars,
     budget_now,

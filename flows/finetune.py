@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.finetune import Device, LoraSettings, Preset, package_adapter, plan_training, train_adapter
+from tasks.finetune import LoraSettings, Preset, package_adapter, plan_training, train_adapter
+from tasks.models.device import Device
 from tasks.plan import working_on
 
 DEFAULTS = LoraSettings()

@@ -7,7 +7,6 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.classify import (
-    Device,
     ask_clip,
     ask_vlm,
     collect_classified,
@@ -16,6 +15,7 @@ from tasks.classify import (
     plan_classifying,
     report_classified,
 )
+from tasks.models.device import Device
 from tasks.plan import check_name, chunk_runner, run_chunks, working_on
 from tasks.read_memes import collect_memes, open_reader, plan_reading, read_chunk, report_memes
 from tasks.storage.schemas import CLIP_ANSWERS, MEME_READINGS, VLM_ANSWERS

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
+from tasks.models.device import Device
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, find_table, shown
 from tasks.settings import Settings
@@ -20,8 +22,6 @@ from tasks.storage.schemas import MEMES_TO_CLASSIFY
 from tasks.storage.tables import read_group
 from tasks.zeroshot.chunk import Model
 from tasks.zeroshot.collect import Tables
-
-Device = Literal["cuda", "cpu"]
 
 
 class Jobs(NamedTuple):
@@ -119,9 +119,9 @@ open_vlm, open_clip = Shared(_open_vlm), Shared(_open_clip)
 
 
 def _ask(chunk: Chunk, manifest: Manifest, shared: Shared[str, Model]) -> Path:
-    from tasks.zeroshot.chunk import SHAPES, write_chunk
+    from tasks.zeroshot.chunk import SHAPES
 
     model = shared(json.dumps(dict(manifest.parameters), sort_keys=True))
     rows = read_group(manifest.rows_path, MEMES_TO_CLASSIFY, chunk.number).to_pylist()
     answers = model.answer(rows, Path(manifest.source.path))
-    return write_chunk(answers, manifest.path(chunk), SHAPES[manifest.kind], manifest.job)
+    return write_chunk(answers, chunk, manifest, SHAPES[manifest.kind])

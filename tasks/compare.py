@@ -11,13 +11,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks.chat import names as chat_names
 from tasks.chat import split_model
 from tasks.chat.protocol import Account
+from tasks.chunks import file
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.judging.collect import Tables
-from tasks.judging.contestants import Contestant, Device, Local, Remote, Sampling
+from tasks.judging.contestants import Contestant, Local, Remote, Sampling
 from tasks.judging.plan import Comparison, Side
 from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
+from tasks.models.device import Device
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, patient, run_chunks, shown, working_on
 from tasks.services import Asking, chat_of, engine, journal, prices
@@ -142,7 +144,7 @@ def write_chunk(chunk: Chunk, manifest: Manifest, contestant: Contestant, sampli
 
     rows = read_group(manifest.rows_path, REQUESTS, chunk.number).to_pylist()
     written = writing.write_rows(rows, _writer(contestant, sampling, account))
-    return writing.write_chunk(written, manifest.path(chunk), manifest.job)
+    return file.write_chunk(written, chunk, manifest, WRITTEN)
 
 
 @task(task_run_name="plan judging", **LOCAL)
@@ -194,7 +196,7 @@ def judge_chunk(chunk: Chunk, manifest: Manifest, judge: str, account: Account) 
     rows = read_group(manifest.rows_path, PAIRS, chunk.number).to_pylist()
     (chat, model), variety = split_model(judge), manifest.parameters["variety"]
     judged = judging.judge_rows(rows, engine(chat), account, model=model, variety=variety)
-    return judging.write_chunk(judged, manifest.path(chunk), manifest.job)
+    return file.write_chunk(judged, chunk, manifest, PAIRS_JUDGED)
 
 
 @task(task_run_name="collect", **LOCAL)

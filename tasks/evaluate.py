@@ -13,7 +13,8 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
-from tasks.evaluation.plan import Data, Device, Held, Mode, Subject
+from tasks.evaluation.plan import Data, Held, Mode, Subject
+from tasks.models.device import Device
 from tasks.models.examples import Columns
 from tasks.models.label_sets import LabelSets
 from tasks.options import LOCAL, REMOTE
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tasks.scoring.baselines import TextBaseline
 
 __all__ = [
-    "Device",
     "Metric",
     "Mode",
     "has_adapter",

@@ -11,14 +11,15 @@ from uuid import UUID
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
+from tasks.models.device import Device
 from tasks.options import LOCAL
 from tasks.plan import check_restarts, shown
 from tasks.settings import Settings
 from tasks.storage.root import DataRoot
 from tasks.training.lora import LoraSettings, choose
-from tasks.training.plan import Device, Plan
+from tasks.training.plan import Plan
 
-__all__ = ["Device", "LoraSettings", "Preset", "package_adapter", "plan_training", "train_adapter"]
+__all__ = ["LoraSettings", "Preset", "package_adapter", "plan_training", "train_adapter"]
 
 Preset = Literal["", "mmhs-paligemma2", "mmhs-qwen2vl", "vina-mistral-7b"]
 

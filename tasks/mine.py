@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.chat import split_model
 from tasks.chat.protocol import Account
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.jokes.collect import Tables
 from tasks.jokes.plan import account_of
@@ -108,11 +109,11 @@ def ask_all(manifest: Manifest, budget: float | None, chunks: Sequence[int] | No
 @task(task_run_name="windows {chunk.name}", **REMOTE)
 def extract_chunk(chunk: Chunk, manifest: Manifest, budget: float | None) -> Path:
     """Ask for the jokes in the windows of one chunk and put its file in place."""
-    from tasks.jokes.chunk import windows_that_failed, write_windows
+    from tasks.jokes.chunk import windows_that_failed
 
     again = windows_that_failed(manifest.aside(chunk))
     rows = _extracted(manifest, [chunk], account_of(manifest, manifest, budget), "online", again)
-    return write_windows(rows, manifest.path(chunk), manifest.job)
+    return write_chunk(rows, chunk, manifest, WINDOW_JOKES)
 
 
 @task(task_run_name="collect windows", **LOCAL)
@@ -144,11 +145,11 @@ def plan_refining(
 @task(task_run_name="jokes {chunk.name}", **REMOTE)
 def refine_chunk(chunk: Chunk, manifest: Manifest, budget: float | None, windows: Manifest) -> Path:
     """Ask each step about the jokes of one chunk and put its file in place."""
-    from tasks.jokes.chunk import steps_that_failed, write_jokes
+    from tasks.jokes.chunk import steps_that_failed
 
     again = steps_that_failed(manifest.aside(chunk))
     rows = _refined(manifest, [chunk], account_of(manifest, windows, budget), "online", again)
-    return write_jokes(rows, manifest.path(chunk), manifest.job)
+    return write_chunk(rows, chunk, manifest, JOKES_REFINED)
 
 
 @task(task_run_name="collect", **LOCAL)

@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.memes.collect import Tables
@@ -17,7 +18,7 @@ from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, shown
 from tasks.settings import Settings, read_options
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import MEME_FILES
+from tasks.storage.schemas import MEME_FILES, MEME_READINGS
 from tasks.storage.tables import read_group
 
 
@@ -50,13 +51,13 @@ def plan_reading(
 @task(task_run_name="{chunk.name}", **REMOTE)
 def read_chunk(chunk: Chunk, manifest: Manifest) -> Path:
     """Read the images of one chunk and put its file in place."""
-    from tasks.memes.chunk import read_images, write_chunk
+    from tasks.memes.chunk import read_images
 
     asked = manifest.parameters
     reader = open_reader(asked["reader"], tuple(asked["languages"]))
     rows = read_group(manifest.rows_path, MEME_FILES, chunk.number).to_pylist()
     read = read_images(rows, Path(manifest.source.path), reader)
-    return write_chunk(read, manifest.path(chunk), manifest.job)
+    return write_chunk(read, chunk, manifest, MEME_READINGS)
 
 
 @task(task_run_name="collect", **LOCAL)

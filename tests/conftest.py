@@ -1,4 +1,4 @@
-"""One Argilla for all tests that want one, each makes a workspace of its own; and a browser's page."""
+"""One Argilla for all tests that want one, each makes a workspace of its own; a browser's page; no clock for Hypothesis."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.reviews.local_argilla import LocalArgilla
+from tests.reviews.local_argilla import PATIENCE_MS, LocalArgilla
+
+# A busy machine is slow, and that is no fault of what is tested.
+settings.register_profile("trasvase", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trasvase")
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +25,7 @@ def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalArgilla]:
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Any]:
     """A page of a new Chromium."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     with sync_playwright() as playwright:
@@ -29,7 +34,10 @@ def page(tmp_path: Path) -> Iterator[Any]:
             executable_path="/usr/bin/chromium",
             headless=True,
             args=[*flags.split(), "--disable-component-update", "--disable-sync"],
+            timeout=PATIENCE_MS,
         )
+        browser.set_default_timeout(PATIENCE_MS)
+        expect.set_options(PATIENCE_MS)
         page = browser.pages[0]
         page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
         yield page

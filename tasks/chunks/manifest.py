@@ -182,6 +182,21 @@ class Manifest:
         write_bytes(self.folder / "manifest.json", json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
+def check_chunk_size(chunk_size: int, what: str, usual: int) -> None:
+    """Refuse a size that cuts nothing.
+
+    Args:
+        chunk_size: Rows per chunk.
+        what: What a row is, in the singular.
+        usual: A size that works.
+
+    Raises:
+        PermanentError: It is below 1.
+    """
+    if chunk_size < 1:
+        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 {what} ({usual} is usual).")
+
+
 def job_folder(
     jobs: Path,
     kind: str,

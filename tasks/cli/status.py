@@ -10,20 +10,17 @@ import argparse
 import json
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tasks.chunks.file import refused
 from tasks.chunks.manifest import Chunk, Manifest, read_manifest
 from tasks.cli.terminal import table, utc
-from tasks.evaluation import chunk as evaluation
 from tasks.evaluation import plan as evaluating
-from tasks.jokes import chunk as jokes
 from tasks.jokes import plan as mining
-from tasks.judging import judge, write
 from tasks.judging import plan as comparing
 from tasks.llava.chunk import read_counts
-from tasks.memes import chunk as memes
 from tasks.remote.journal import Call, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
@@ -42,21 +39,20 @@ from tasks.storage.schemas import (
 )
 from tasks.training.checkpoints import is_done
 from tasks.training.plan import read_plan
-from tasks.zeroshot import chunk as zeroshot
 from tasks.zeroshot import plan as classifying
 
-# By kind of job: the shape of a chunk, and how many rows of one were rejected.
-CHUNKS: dict[str, tuple[TableSchema, Callable[[Path], int]]] = {
-    "translate-llava": (TRANSLATIONS, lambda path: read_counts(path).rejected.total()),
-    "read-memes": (MEME_READINGS, memes.refused),
-    classifying.VLM: (VLM_ANSWERS, zeroshot.refused),
-    classifying.CLIP: (CLIP_ANSWERS, zeroshot.refused),
-    evaluating.KIND: (PREDICTIONS, evaluation.refused),
-    evaluating.TEXT_KIND: (PREDICTIONS, evaluation.refused),
-    mining.EXTRACT: (WINDOW_JOKES, lambda path: jokes.refused(path, WINDOW_JOKES)),
-    mining.REFINE: (JOKES_REFINED, lambda path: jokes.refused(path, JOKES_REFINED)),
-    comparing.WRITE: (WRITTEN, write.refused),
-    comparing.JUDGE: (PAIRS_JUDGED, judge.refused),
+# By kind of job: the shape of a chunk.
+CHUNKS: dict[str, TableSchema] = {
+    "translate-llava": TRANSLATIONS,
+    "read-memes": MEME_READINGS,
+    classifying.VLM: VLM_ANSWERS,
+    classifying.CLIP: CLIP_ANSWERS,
+    evaluating.KIND: PREDICTIONS,
+    evaluating.TEXT_KIND: PREDICTIONS,
+    mining.EXTRACT: WINDOW_JOKES,
+    mining.REFINE: JOKES_REFINED,
+    comparing.WRITE: WRITTEN,
+    comparing.JUDGE: PAIRS_JUDGED,
 }
 _NAMED = 20  # chunks named in one line
 
@@ -223,10 +219,10 @@ def _add_training(status: JobStatus) -> None:
 
 
 def _add(status: JobStatus, chunk: Chunk, manifest: Manifest) -> None:
-    (schema, rejected), path = CHUNKS[manifest.kind], manifest.path(chunk)
+    schema, path = CHUNKS[manifest.kind], manifest.path(chunk)
     if manifest.done(chunk, schema):
         status.done += 1
-        status.rejected += rejected(path)
+        status.rejected += read_counts(path).rejected.total() if schema is TRANSLATIONS else refused(path)
         return
     status.missing.append(chunk.name)
     if path.exists():

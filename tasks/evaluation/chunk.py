@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.evaluation.plan import Data, Held, Subject, has_words
 from tasks.models.examples import Columns, Example, read_examples
@@ -16,12 +16,11 @@ from tasks.models.label_sets import LabelSets
 from tasks.scoring.baselines import TextBaseline
 from tasks.scoring.predictions import LabelSpace
 from tasks.storage.schemas import EXAMPLES, PREDICTIONS
-from tasks.storage.tables import open_table, origin, read_group, write_table
+from tasks.storage.tables import read_group
 
 if TYPE_CHECKING:
     from tasks.models.predict import Classifier
 
-_REFUSED = "rejected"  # in the footer
 BATCH = 32  # rows at once; a GPU without room for them gets fewer
 
 
@@ -54,7 +53,8 @@ def predict_chunk(
 
     rows = _examples(manifest, chunk)
     images = data.images or Path()
-    return _write(predict_rows(rows, images, model, subject.mode, subject.look_at, warn), manifest, chunk)
+    answers = predict_rows(rows, images, model, subject.mode, subject.look_at, warn)
+    return write_chunk(answers, chunk, manifest, PREDICTIONS)
 
 
 def fit_texts(train: Path, columns: Columns, label_sets: LabelSets) -> TextBaseline | None:
@@ -83,13 +83,7 @@ def predict_texts(chunk: Chunk, manifest: Manifest, subject: Subject, model: Tex
         }
         for row, each in zip(rows, np.clip(shares, 1e-300, 1), strict=True)
     ]
-    return _write(answers, manifest, chunk)
-
-
-def refused(path: Path) -> int:
-    """How many rows of a chunk were refused; only the footer is read."""
-    with open_table(path, PREDICTIONS) as file:
-        return int(origin(file)[_REFUSED])
+    return write_chunk(answers, chunk, manifest, PREDICTIONS)
 
 
 def space_of(label_sets: LabelSets) -> LabelSpace:
@@ -100,9 +94,3 @@ def space_of(label_sets: LabelSets) -> LabelSpace:
 def _examples(manifest: Manifest, chunk: Chunk) -> list[Example]:
     rows = read_group(manifest.rows_path, EXAMPLES, chunk.number).to_pylist()
     return [Example(**{**row, "labels": None if row["labels"] is None else tuple(row["labels"])}) for row in rows]
-
-
-def _write(rows: Sequence[dict[str, Any]], manifest: Manifest, chunk: Chunk) -> Path:
-    table = pa.Table.from_pylist(list(rows), PREDICTIONS.columns)
-    made = {"job": manifest.job, _REFUSED: sum(row.get("error") is not None for row in rows)}
-    return write_table(table, manifest.path(chunk), PREDICTIONS, made)

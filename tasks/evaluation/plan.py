@@ -27,8 +27,9 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, plan_rows
+from tasks.chunks.manifest import Manifest, Source, check_chunk_size, plan_rows
 from tasks.models.adapter import AdapterRecord
+from tasks.models.device import Device
 from tasks.models.examples import Columns, Example, read_examples
 from tasks.models.label_sets import LabelSets, UnknownLabel
 from tasks.models.prompts import Prompt
@@ -43,7 +44,6 @@ KIND, TEXT_KIND = "predict", "predict-text"
 
 Mode = Literal["score", "generate"]
 LookAt = Literal["both", "text", "image"]
-Device = Literal["cuda", "cpu"]
 Role = Literal["adapter", "previous", "base", "ablation", "written", "text"]
 
 
@@ -230,8 +230,7 @@ def plan(subject: Subject, data: Data, jobs: Path, chunk_size: int) -> Subject:
         BadEvaluation: A row has a label that is none of the allowed ones, no image is there, or the chunk size is none.
         DiskFull: No room; no job is made.
     """
-    if chunk_size < 1:
-        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 row (256 is usual).")
+    check_chunk_size(chunk_size, "row", 256)
     record = subject.record
     splits = [split for split in (TUNED_ON, data.split) if data.has(split)]
     if subject.role == "written":

@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.chat.protocol import Account
-from tasks.chunks.manifest import Manifest, Source, job_folder, plan_rows, read_manifest
+from tasks.chunks.manifest import Manifest, Source, check_chunk_size, job_folder, plan_rows, read_manifest
 from tasks.jokes.sources import BadSource, BadTranscript, read_transcripts
 from tasks.jokes.transcript import Segment, Transcript
 from tasks.jokes.windows import check_sizes, cut
@@ -59,7 +59,7 @@ def plan_extracting(
         PermanentError: The chunk size or a window's sizes are none.
         DiskFull: No room; no job is made.
     """
-    _check(chunk_size, "window (20 is usual)")
+    check_chunk_size(chunk_size, "window", 20)
     try:
         check_sizes(parameters["max_chars"], parameters["overlap_chars"])
     except ValueError as error:
@@ -108,7 +108,7 @@ def plan_refining(
         TornFile: The table is damaged.
         DiskFull: No room; no job is made.
     """
-    _check(chunk_size, "joke (50 is usual)")
+    check_chunk_size(chunk_size, "joke", 50)
     found = fingerprint(jokes)
     origin = Source(str(jokes), str(found["sha256"]), int(found["bytes"]))
     rows = read_table(jokes, JOKES_EXTRACTED)
@@ -143,11 +143,6 @@ def notes_of(manifest: Manifest) -> list[str]:
     """What was mended in the transcripts when they were read, a sentence each."""
     notes: list[str] = json.loads((manifest.folder / "notes.json").read_bytes())
     return notes
-
-
-def _check(chunk_size: int, unit: str) -> None:
-    if chunk_size < 1:
-        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 {unit}.")
 
 
 def _identity(item: Transcript | BadTranscript) -> list[Any]:

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.models.adapter import AdapterRecord, BadAdapter
-
-Device = Literal["cuda", "cpu"]
+from tasks.models.device import Device
 
 
 class Local(NamedTuple):

@@ -13,22 +13,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
-
-import pyarrow as pa
 
 from tasks.chat.fence import recites
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.judging import prompts
 from tasks.judging.statistics import Said, Verdict, verdict_of
 from tasks.judging.write import AllRefused
-from tasks.storage.schemas import PAIRS_JUDGED
-from tasks.storage.tables import open_table, origin, write_table
 
 LEAKED, NO_TEXT = "leaked", "no-text"
 EQUAL, EMPTY = "equal", "empty"
-_REFUSED = "rejected"  # in the footer
 
 # Why a pair is not judged, for every code that a table may hold.
 REASONS = {
@@ -100,22 +94,6 @@ def settle(row: Mapping[str, Any]) -> tuple[Verdict, str] | None:
     if not a or not b:
         return ("a" if a else "b" if b else "neither"), EMPTY
     return ("tie", EQUAL) if a == b else None
-
-
-def write_chunk(rows: Sequence[Mapping[str, Any]], path: Path, job: str) -> Path:
-    """Put a chunk's file in place.
-
-    Raises:
-        DiskFull: No room; nothing is left behind.
-    """
-    made = {"job": job, _REFUSED: sum(row["verdict"] == "unjudged" for row in rows)}
-    return write_table(pa.Table.from_pylist(list(rows), PAIRS_JUDGED.columns), path, PAIRS_JUDGED, made)
-
-
-def refused(path: Path) -> int:
-    """How many pairs of a chunk are not judged; only the footer is read."""
-    with open_table(path, PAIRS_JUDGED) as file:
-        return int(origin(file)[_REFUSED])
 
 
 def _plain(text: str) -> str:

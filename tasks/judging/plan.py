@@ -19,11 +19,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, plan_rows
+from tasks.chunks.manifest import Manifest, Source, check_chunk_size, plan_rows
 from tasks.judging.contestants import Contestant, Sampling
 from tasks.judging.prompts import key
 from tasks.judging.requests import Requests
-from tasks.storage.errors import PermanentError
 from tasks.storage.schemas import PAIRS, REQUESTS, WRITTEN
 from tasks.storage.tables import read_table
 
@@ -97,7 +96,7 @@ def plan_writing(
         PermanentError: The chunk size is none.
         DiskFull: No room; no job is made.
     """
-    check_chunk_size(chunk_size)
+    check_chunk_size(chunk_size, "row", 50)
     parameters = {**contestant.identity, **asked, **sampling._asdict()}
     versions = {"code": VERSION, **contestant.versions}
     rows = [
@@ -135,16 +134,6 @@ def plan_judging(comparison: Comparison, jobs: Path, chunk_size: int) -> Manifes
 def texts_of(job: Manifest) -> list[dict[str, Any]]:
     """What a contestant wrote, in order; rows of ``WRITTEN``."""
     return [row for chunk in job.chunks() for row in read_table(job.path(chunk), WRITTEN).to_pylist()]
-
-
-def check_chunk_size(chunk_size: int) -> None:
-    """Refuse a size that cuts nothing.
-
-    Raises:
-        PermanentError: It is below 1.
-    """
-    if chunk_size < 1:
-        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 row (50 is usual).")
 
 
 def _pair(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

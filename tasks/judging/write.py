@@ -15,13 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
-
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.judging.contestants import Local, Sampling
 from tasks.storage.errors import PermanentError
-from tasks.storage.schemas import WRITTEN
-from tasks.storage.tables import open_table, origin, write_table
 
 if TYPE_CHECKING:
     from tasks.models.messages import Conversation
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 PROMPT = "write-joke/1"
 BATCH = 16  # conversations at once on a local model
 TOO_LONG = "too-long"
-_REFUSED = "rejected"  # in the footer
 
 # Why there is no text, for every code that a table may hold.
 REASONS = {
@@ -213,19 +208,3 @@ def write_rows(rows: Sequence[Mapping[str, Any]], writer: Writer) -> list[dict[s
         }
         for row, reply in zip(rows, replies, strict=True)
     ]
-
-
-def write_chunk(rows: Sequence[Mapping[str, Any]], path: Path, job: str) -> Path:
-    """Put a chunk's file in place.
-
-    Raises:
-        DiskFull: No room; nothing is left behind.
-    """
-    made = {"job": job, _REFUSED: sum(row["error"] is not None for row in rows)}
-    return write_table(pa.Table.from_pylist(list(rows), WRITTEN.columns), path, WRITTEN, made)
-
-
-def refused(path: Path) -> int:
-    """How many requests of a chunk have no text; only the footer is read."""
-    with open_table(path, WRITTEN) as file:
-        return int(origin(file)[_REFUSED])

@@ -15,11 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
+from tasks.chunks.manifest import Manifest, Source, check_chunk_size, job_folder, read_manifest
 from tasks.llava.conversation import Conversation
 from tasks.llava.source import BadRow, BadSource, read_rows
 from tasks.llava.translate import rows_table
-from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256
 from tasks.storage.schemas import CONVERSATIONS, LLAVA_REJECTED
 from tasks.storage.tables import table_writer, write_table
@@ -44,8 +43,7 @@ def plan(
         PermanentError: The chunk size is none.
         DiskFull: No room; no job is made.
     """
-    if chunk_size < 1:
-        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 row (500 is usual).")
+    check_chunk_size(chunk_size, "row", 500)
     if not source.is_file():
         next(read_rows(source))  # raises BadSource with the reason
     origin = Source(str(source.absolute()), sha256(source), source.stat().st_size)

@@ -1,7 +1,6 @@
 """Read one chunk: open each image, hash what it shows, read its text.
 
-A chunk's file holds every image of the chunk; those that were refused have ``error`` and ``message``. How many they are
-stands in the footer.
+A chunk's file holds every image of the chunk; those that were refused have ``error`` and ``message``.
 """
 
 from __future__ import annotations
@@ -10,18 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from PIL import Image
 
 from tasks.memes.readers.protocol import Line, Reader, Unread, joined, letters
 from tasks.pictures.decode import BadImage, open_picture, perceptual_hash, read_unchanged
-from tasks.storage.schemas import MEME_READINGS
-from tasks.storage.tables import open_table, origin, write_table
 
 VERSION = "1"
 UNREAD = {"unread": "the reader fails on this image while it reads others"}
 _AT_ONCE = 16  # images whose pixels are held together
-_REFUSED = "rejected"  # in the footer
 
 
 def read_images(rows: Sequence[Mapping[str, Any]], folder: Path, reader: Reader) -> list[dict[str, Any]]:
@@ -45,22 +40,6 @@ def read_images(rows: Sequence[Mapping[str, Any]], folder: Path, reader: Reader)
             f"{reader.name} fails on all {len(failed)} images of this chunk. The first one: {failed[0]['message']}"
         )
     return finished
-
-
-def write_chunk(rows: Sequence[Mapping[str, Any]], path: Path, job: str) -> Path:
-    """Put a chunk's file in place.
-
-    Raises:
-        DiskFull: No room; nothing is left behind.
-    """
-    made = {"job": job, _REFUSED: sum(row["error"] is not None for row in rows)}
-    return write_table(pa.Table.from_pylist(list(rows), MEME_READINGS.columns), path, MEME_READINGS, made)
-
-
-def refused(path: Path) -> int:
-    """How many images of a chunk were refused; only the footer is read."""
-    with open_table(path, MEME_READINGS) as file:
-        return int(origin(file)[_REFUSED])
 
 
 def _read_some(rows: Sequence[Mapping[str, Any]], folder: Path, reader: Reader) -> list[dict[str, Any]]:

@@ -22,9 +22,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
+from tasks.chunks.manifest import Manifest, Source, check_chunk_size, job_folder, read_manifest
 from tasks.memes.catalog import BadMeme, BadSource, Meme, folder_of, read_catalog
-from tasks.storage.errors import PermanentError
 from tasks.storage.schemas import MEME_FILES, MEMES_REJECTED
 from tasks.storage.tables import table_writer, write_table
 
@@ -57,8 +56,7 @@ def plan(
         PermanentError: The chunk size is none.
         DiskFull: No room; no job is made.
     """
-    if chunk_size < 1:
-        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 image (50 is usual).")
+    check_chunk_size(chunk_size, "image", 50)
     catalog = list(read_catalog(source, parameters["labels"], images))
     bad = [item for item in catalog if isinstance(item, BadMeme)]
     if len(bad) == len(catalog):

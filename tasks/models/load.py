@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from tasks.models.adapter import PICKLES, WEIGHTS, AdapterRecord, BadAdapter, read_adapter
+from tasks.models.device import Device
 from tasks.models.families import KNOWN, family_name, make_family, sees
 from tasks.models.families.chat import Chat
 from tasks.models.families.protocol import Family
@@ -54,7 +55,7 @@ class ModelOptions:
     adapter: Path | None = None
     dtype: Dtype = "bfloat16"
     load_in_4bit: bool = False
-    device: Literal["cuda", "cpu"] = "cuda"
+    device: Device = "cuda"
     min_pixels: int | None = None
     max_pixels: int | None = None
 
@@ -76,7 +77,7 @@ class Base(NamedTuple):
     digest: str
 
 
-def check_device(device: Literal["cuda", "cpu"]) -> None:
+def check_device(device: Device) -> None:
     """Refuse a GPU that is not there.
 
     Raises:

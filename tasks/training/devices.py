@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from tasks.models.device import Device
 from tasks.storage.errors import PermanentError
-from tasks.training.plan import Device
 
 
 class NoGpu(PermanentError):

@@ -24,11 +24,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
+from tasks.models.device import Device
 from tasks.models.examples import BadExamples, Columns, Example, open_image, read_examples
 from tasks.models.label_sets import LabelSets, UnknownLabel
 from tasks.models.messages import MESSAGES, BadConversation, Talk, has_conversations, read_talks
@@ -43,7 +44,6 @@ from tasks.training.lora import LoraSettings, check_device
 KIND = "finetune-lora"
 VERSION = "finetune-lora/1"
 SPLITS = ("train", "validation")
-Device = Literal["cuda", "cpu"]
 
 # A completion is asked for by the row's prompt alone.
 COMPLETION = Prompt("completion/1", "")

@@ -1,7 +1,6 @@
-"""One chunk: what a model is asked, and where its answers go.
+"""One chunk: what a model is asked, and what its answers look like.
 
-A chunk's file holds every image of the chunk; those that cannot be opened have ``error`` and ``message``. How many they
-are stands in the footer.
+A chunk's file holds every image of the chunk; those that cannot be opened have ``error`` and ``message``.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
-
-from tasks.storage.schemas import CLIP_ANSWERS, VLM_ANSWERS, TableSchema
-from tasks.storage.tables import open_parquet, origin, write_table
+from tasks.storage.schemas import CLIP_ANSWERS, VLM_ANSWERS
 from tasks.zeroshot.plan import CLIP, VLM
 
 VERSION = "1"
 SHAPES = {VLM: VLM_ANSWERS, CLIP: CLIP_ANSWERS}
-_REFUSED = "rejected"  # in the footer
 
 
 class Model(Protocol):
@@ -34,19 +29,3 @@ class Model(Protocol):
         Raises:
             ImageChanged: An image is gone, or is another one than at the plan.
         """
-
-
-def write_chunk(rows: Sequence[Mapping[str, Any]], path: Path, shape: TableSchema, job: str) -> Path:
-    """Put a chunk's file in place.
-
-    Raises:
-        DiskFull: No room; nothing is left behind.
-    """
-    made = {"job": job, _REFUSED: sum(row["error"] is not None for row in rows)}
-    return write_table(pa.Table.from_pylist(list(rows), shape.columns), path, shape, made)
-
-
-def refused(path: Path) -> int:
-    """How many images of a chunk were refused; only the footer is read."""
-    with open_parquet(path) as file:
-        return int(origin(file)[_REFUSED])

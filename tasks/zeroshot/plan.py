@@ -22,8 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.chunks.manifest import Manifest, Source, job_folder, read_manifest
-from tasks.storage.errors import PermanentError
+from tasks.chunks.manifest import Manifest, Source, check_chunk_size, job_folder, read_manifest
 from tasks.storage.schemas import MEMES_TO_CLASSIFY, MEMES_UNCLASSIFIED
 from tasks.storage.tables import table_writer, write_table
 from tasks.zeroshot.catalog import BadMeme, Meme
@@ -55,8 +54,7 @@ def plan(
         PermanentError: The chunk size is none.
         DiskFull: No room; no job is made.
     """
-    if chunk_size < 1:
-        raise PermanentError(f"`chunk_size` is {chunk_size}; it must be at least 1 image (50 is usual).")
+    check_chunk_size(chunk_size, "image", 50)
     rows = [_row(item) for item in catalog if isinstance(item, Meme)]
     refused = [
         {"row": item.row, "path": item.path, "sha256": item.sha256, "error": item.error, "message": item.message}

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.chat.protocol import Account, Engine
+from tasks.chunks.file import write_chunk
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.jokes import prompts
-from tasks.jokes.chunk import steps_that_failed, windows_that_failed, write_jokes, write_windows
+from tasks.jokes.chunk import steps_that_failed, windows_that_failed
 from tasks.jokes.collect import Tables, collect, collect_extracted
 from tasks.jokes.extract import extract_windows
 from tasks.jokes.funnel import PRESETS
@@ -74,7 +75,7 @@ def extract(manifest: Manifest, chunk: Chunk, engine: Engine, account: Account) 
     asked: Mapping[str, Any] = manifest.parameters
     again = windows_that_failed(manifest.aside(chunk))
     done = extract_windows(rows, engine, account, model=asked["model"], language=asked["language"], again=again)
-    return write_windows(done, manifest.path(chunk), manifest.job)
+    return write_chunk(done, chunk, manifest, WINDOW_JOKES)
 
 
 def refine(manifest: Manifest, chunk: Chunk, engine: Engine, account: Account) -> Path:
@@ -85,7 +86,7 @@ def refine(manifest: Manifest, chunk: Chunk, engine: Engine, account: Account) -
     wanted = PRESETS[asked["funnel"]].of_steps(steps).wants
     again = steps_that_failed(manifest.aside(chunk))
     done = refine_jokes(rows, steps, account, variety=asked["variety"], wanted=wanted, again=again)
-    return write_jokes(done, manifest.path(chunk), manifest.job)
+    return write_chunk(done, chunk, manifest, JOKES_REFINED)
 
 
 def _all(chunks: Sequence[Chunk], do: Any, threads: int) -> None:

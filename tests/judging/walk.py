@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.chat.protocol import Account, Engine, Reply
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Manifest, Source
 from tasks.judging import judge, write
 from tasks.judging.collect import Tables, collect
@@ -46,7 +47,7 @@ def compared(root: Path, source: Source, a: Tell, b: Tell, names: tuple[str, str
         writer = write.ServiceWriter(FakeWriter(tell), name, DRAWN, Account("", ("",)))
         for chunk in side.job.pending(WRITTEN):
             rows = read_group(side.job.rows_path, REQUESTS, chunk.number).to_pylist()
-            write.write_chunk(write.write_rows(rows, writer), side.job.path(chunk), side.job.job)
+            write_chunk(write.write_rows(rows, writer), chunk, side.job, WRITTEN)
         sides.append(side)
     return comparison_of(sides[0], sides[1], requests)
 
@@ -62,7 +63,7 @@ def judged(root: Path, comparison: Comparison, engine: Engine) -> Manifest:
     for chunk in job.pending(PAIRS_JUDGED):
         rows = read_group(job.rows_path, PAIRS, chunk.number).to_pylist()
         told = judge.judge_rows(rows, engine, Account("", ("",)), model="judge", variety="Chilean Spanish")
-        judge.write_chunk(told, job.path(chunk), job.job)
+        write_chunk(told, chunk, job, PAIRS_JUDGED)
     return job
 
 

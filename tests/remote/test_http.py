@@ -60,7 +60,7 @@ async def _listening(served: Served, tls: ssl.SSLContext | None = None) -> Async
 
 
 def _http(base: str) -> Http:
-    return Http("The service", "TRASVASE_SERVICE", base, 1.0, 1.0, {"x-one": "1"})
+    return Http("The service", "TRASVASE_SERVICE", base, 30.0, 30.0, {"x-one": "1"})
 
 
 def _ask(served: Served, work: Callable[[Http], Awaitable[Response]], base: str = "http://127.0.0.1:{}") -> Response:
@@ -143,7 +143,7 @@ def test_a_long_header_is_taken() -> None:
 )  # fmt: skip
 def test_what_is_no_whole_answer_is_told(answer: bytes) -> None:
     with pytest.raises(
-        NoAnswer, match=r"The service gave no whole answer within 1 s .*TRASVASE_SERVICE_TIMEOUT_SECONDS"
+        NoAnswer, match=r"The service gave no whole answer within 30 s .*TRASVASE_SERVICE_TIMEOUT_SECONDS"
     ):
         _ask(Served(answer, keep=1), _get)
 

@@ -20,6 +20,7 @@ from tasks.cli import local_argilla
 from tasks.cli.local_argilla import ENVIRONMENT, LogIn
 from tests.flows.local_prefect import free_port
 
+PATIENCE_MS = 120_000  # with a browser: only a test that fails waits so long
 REVIEWERS = ("reviewer-1", "reviewer-2", "reviewer-3")
 
 
@@ -61,7 +62,7 @@ class LocalArgilla(local_argilla.LocalArgilla):
         process = self.server.process()
         assert process is not None, "it does not run"
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
 
     def restart(self) -> None:
         """End it and start it again."""

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 
 from tasks.reviews.records import Refused, Response, ReviewTurn
+from tests.reviews.local_argilla import PATIENCE_MS
 from tests.reviews.test_pack import HOSTILE, Shelf, a_pack, a_turn, came, push
 
 # A red square of four pixels.
@@ -37,7 +38,10 @@ def browser() -> Iterator[Browser]:
             "--no-first-run",
             "--disable-background-networking",
         ]
-        started = playwright.chromium.launch(executable_path=binary, args=[*options, "--disable-sync"])
+        started = playwright.chromium.launch(
+            executable_path=binary, args=[*options, "--disable-sync"], timeout=PATIENCE_MS
+        )
+        expect.set_options(PATIENCE_MS)
         yield started
         started.close()
 
@@ -53,7 +57,7 @@ class Reader:
     dialogs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.context.set_default_timeout(5000)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on(

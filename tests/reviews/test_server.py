@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tasks.cli.local_argilla import LogIn
 from tasks.reviews.server.text import parse, searchable
@@ -484,7 +485,7 @@ def test_a_reviewer_finds_a_record_in_the_browser_and_submits_a_correction(place
     page.get_by_text("The bus is white.").wait_for()
     page.get_by_text("<image>").first.wait_for()
     editor = page.locator('[aria-label="Question: text"] [contenteditable=true]')
-    assert "<image>\nEl autobús es blanca." == editor.inner_text().strip()
+    expect(editor).to_have_text("<image>\nEl autobús es blanca.", use_inner_text=True)
     page.wait_for_load_state("networkidle")  # an edit before that was once submitted as the suggestion
     editor.press("Control+End")
     page.keyboard.type(" ¡Ñandú, 10 €!")

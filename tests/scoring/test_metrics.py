@@ -18,7 +18,7 @@ from tasks.scoring.metrics import Ranking, Tally
 sklearn = pytest.importorskip("sklearn.metrics")
 calibration = pytest.importorskip("sklearn.calibration")
 
-PATIENT = settings(deadline=None, max_examples=60)
+FEWER = settings(max_examples=60)
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(2, 4))
 TWO = SHAPES.flatmap(lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape)))
@@ -36,7 +36,7 @@ def same(expected: Any, actual: Any) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
 
 
-@PATIENT
+@FEWER
 @given(TWO, st.sampled_from([0.0, 1.0, np.nan]))
 def test_metrics_of_decisions_are_those_of_scikit_learn(
     both: tuple[NDArray[np.bool_], NDArray[np.bool_]], zero_division: float
@@ -64,7 +64,7 @@ def test_metrics_of_decisions_are_those_of_scikit_learn(
     np.testing.assert_array_equal(tables[:, 1, 0], counts.missed)
 
 
-@PATIENT
+@FEWER
 @given(SCORED)
 def test_ranking_metrics_are_those_of_scikit_learn_with_ties_and_weights(
     scored: tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]],
@@ -85,7 +85,7 @@ def test_ranking_metrics_are_those_of_scikit_learn_with_ties_and_weights(
             assert np.isnan(precision)
 
 
-@PATIENT
+@FEWER
 @given(SCORED)
 def test_reliability_is_that_of_scikit_learn(
     scored: tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]],
@@ -98,7 +98,7 @@ def test_reliability_is_that_of_scikit_learn(
     same(predicted, (bins.predicted / np.maximum(bins.n, 1))[used])
 
 
-@PATIENT
+@FEWER
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_a_confusion_matrix_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(pairs).T
@@ -110,7 +110,7 @@ def test_an_unread_answer_is_no_class() -> None:
     assert [[1, 0], [0, 0]] == metrics.confusion(np.array([0, 1]), np.array([0, -1]), 2).tolist()
 
 
-@PATIENT
+@FEWER
 @given(TWO)
 def test_a_tally_survives_its_columns(both: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> None:
     counts = metrics.tally(*both)

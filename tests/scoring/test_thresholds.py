@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.scoring import metrics
@@ -23,7 +23,6 @@ from tests.scoring.drawn import LABELS, every, one_of, predictions
 VALID_FOR = {"adapter": "a1", "transformers": "5.23.0", "prompt": "mmhs/1"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.4, 0.6, 0.9])), min_size=1, max_size=12))
 def test_no_other_threshold_is_better(rows: list[tuple[bool, float]]) -> None:
     truth, scores = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.scoring import metrics
@@ -108,7 +108,6 @@ def test_models_that_were_asked_something_else_are_not_compared() -> None:
         judged(model, replace(model, groups=tuple(f"{group}?" for group in model.groups)))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_exact_mcnemar_is_the_binomial_test(only_new: int, only_old: int) -> None:
     stats = pytest.importorskip("scipy.stats")

@@ -51,7 +51,7 @@ def standin(server: MistralStandIn) -> MistralStandIn:
 
 
 def _complete(standin: MistralStandIn, text: str, key: str = "k", **more: Any) -> ChatCompletionResponse:
-    with Mistral(api_key=key, server_url=standin.url, timeout_ms=2_000) as sdk:
+    with Mistral(api_key=key, server_url=standin.url, timeout_ms=60_000) as sdk:
         answer: ChatCompletionResponse = sdk.chat.complete(
             model=MODEL, messages=[{"role": "user", "content": text}], **more
         )

@@ -44,7 +44,7 @@ def _children() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
-def _ended(pid: int, seconds: float = 10) -> bool:
+def _ended(pid: int, seconds: float = 60) -> bool:
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -239,12 +239,14 @@ def test_a_killed_program_is_reported_and_replaced() -> None:
 @needs_apertium
 def test_a_hanging_program_is_reported_and_replaced() -> None:
     before = _children()
-    translator = _open(pipelines=1, timeout_seconds=3)
+    translator = _open(pipelines=1)
     _ask(translator, CAT[0])
+    translator._timeout_seconds = 0.5  # from now on: starting takes its time
     hanging = _programs(translator)[4].pid
     os.kill(hanging, signal.SIGSTOP)
     with pytest.raises(Unreachable, match="in time"):
         _ask(translator, CAT[0])
+    translator._timeout_seconds = 60
     assert _ended(hanging)
     assert [CAT[1]] == _ask(translator, CAT[0])
     asyncio.run(translator.aclose())
@@ -296,8 +298,8 @@ def test_pipelines_do_not_hold_each_others_pipes() -> None:
     assert isinstance(front, Chain)
     os.close(front._questions)
     front._questions = os.open(os.devnull, os.O_RDONLY)
-    assert [0] == [program.wait(timeout=10) for program in front._programs]
-    assert [CAT[1]] == second.ask([CAT[0]], 10)
+    assert [0] == [program.wait(timeout=60) for program in front._programs]
+    assert [CAT[1]] == second.ask([CAT[0]], 60)
     first.close()
     second.close()
 
@@ -374,7 +376,7 @@ def test_a_wrong_answer_is_never_taken_for_a_translation(
     installation: Callable[..., Path], answer: str, error: str
 ) -> None:
     before = _children()
-    translator = _fake(installation, answer, timeout_seconds=1)
+    translator = _fake(installation, answer, timeout_seconds=1 if error == "in time" else 60)
     with pytest.raises(TransientError, match=error):
         _ask(translator, "one", "two")
     assert not translator._alive

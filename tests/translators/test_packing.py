@@ -266,18 +266,23 @@ def test_every_request_stands_in_the_list_of_calls(journal: Journal) -> None:
 
 def test_answers_that_wait_for_the_disk_are_written_together(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
-    put, first_is_slow = journal.put, threading.Event()
+    put, all_have_come = journal.put, threading.Event()
 
     def slow(answers: Mapping[bytes, Answer], calls: Sequence[Call] = ()) -> None:
         if not written:
-            first_is_slow.wait(0.2)  # until the others have come
+            all_have_come.wait(60)
         written.append(len(calls))
         put(answers, calls)
 
+    def come(texts: Sequence[str]) -> None:
+        if len(engine.requests) == 8:
+            all_have_come.set()
+
+    engine = Engine(come, max_items=1)
     monkeypatch.setattr(journal, "put", slow)
     texts = [f"text {n}" for n in range(8)]
 
-    assert texts == [(answer.text or "").lower() for answer in _ask(Engine(max_items=1), journal, texts).values()]
+    assert texts == [(answer.text or "").lower() for answer in _ask(engine, journal, texts).values()]
     assert (8, len(journal.calls("job"))) == (sum(written), 8)
     assert len(written) < 8
 

@@ -231,7 +231,7 @@ def test_killed_before_any_write_no_line_that_was_paid_is_asked_again_though_pac
 def _translate(folder: Path, write: int, items: int) -> int:
     command = [sys.executable, "-m", "tests.translators.dying_prompted"]
     paths = [folder / "answers.sqlite", folder / "asked"]
-    ended = subprocess.run([*command, *map(str, (*paths, write, items))], check=False, timeout=60).returncode
+    ended = subprocess.run([*command, *map(str, (*paths, write, items))], check=False, timeout=300).returncode
     assert ended in (0, -signal.SIGKILL)
     return ended
 

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import Manifest
 from tasks.storage.files import write_bytes
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEMES, MEMES_TO_CLASSIFY
 from tasks.storage.tables import read_group, write_table
 from tasks.zeroshot.catalog import classes_of, images_of, read_catalog
-from tasks.zeroshot.chunk import SHAPES, Model, write_chunk
+from tasks.zeroshot.chunk import SHAPES, Model
 from tasks.zeroshot.collect import Tables, collect
 from tasks.zeroshot.plan import CLIP, VLM, plan
 from tests.memes.drawn import encoded
@@ -86,5 +87,5 @@ def walk(table: Path, root: DataRoot, vlm: Model, clip: Model, **how: Any) -> tu
         for chunk in job.pending(SHAPES[job.kind]):
             rows = read_group(job.rows_path, MEMES_TO_CLASSIFY, chunk.number).to_pylist()
             answers = model.answer(rows, Path(job.source.path))
-            write_chunk(answers, job.path(chunk), SHAPES[job.kind], job.job)
+            write_chunk(answers, chunk, job, SHAPES[job.kind])
     return jobs, collect(jobs[0], jobs[1], table, root.tables, "memes-classified")
