@@ -34,6 +34,7 @@ from typing import Any
 import httpx
 import psutil
 
+from bench.tables import table
 from tests.flows.local_prefect import LocalPrefect
 from tests.standin import GoogleStandIn
 
@@ -193,14 +194,6 @@ async def one_by_one(standin: GoogleStandIn, rows: Sequence[dict[str, Any]], at_
     else:
         await asyncio.gather(*(one(turn) for turn in turns))
     await library.client.aclose()
-
-
-def table(title: str, head: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
-    """Print a Markdown table."""
-    print(f"\n## {title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for line in lines:
-        print("| " + " | ".join(f"{cell:,.2f}" if isinstance(cell, float) else f"{cell}" for cell in line) + " |")
-    sys.stdout.flush()
 
 
 def speed(folder: Path, parquet: Path | None) -> None:

@@ -16,6 +16,8 @@ from urllib.request import getproxies, proxy_bypass
 from tasks.remote.errors import Denied, NoAnswer, Unreachable
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import aiohttp
 
 _KEPT_SECONDS = 5.0  # an idle connection: many servers close theirs then
@@ -128,16 +130,19 @@ class Http:
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp  # 0.2 s to import
-        import httpx
 
         proxy = proxy_of(self._base)
-        secure = any(url is not None and url.startswith("https:") for url in (self._base, proxy))
+        ssl: bool | SSLContext = True
+        if any(url is not None and url.startswith("https:") for url in (self._base, proxy)):
+            import httpx
+
+            ssl = httpx.create_ssl_context()  # takes 0.1 s, and the import 0.2
         self._session = aiohttp.ClientSession(
             # As many connections as there are requests under way: the gate counts them.
             connector=aiohttp.TCPConnector(
                 limit=0,
                 keepalive_timeout=_KEPT_SECONDS,
-                ssl=httpx.create_ssl_context() if secure else True,  # takes 0.1 s
+                ssl=ssl,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,

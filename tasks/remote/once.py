@@ -15,6 +15,11 @@ from dataclasses import dataclass, field
 
 from tasks.remote.journal import Answer, Call, Hold, Journal
 
+# A write waits a little for others that may go along with it (docs/decisions.md, "Fewer commits").
+LINGER = 0.05  # of what a call takes
+LONGEST_LINGER_SECONDS = 0.02
+COMPANY = 4  # paid calls under way; fewer are not waited for
+
 
 @dataclass(slots=True)
 class Claims:
@@ -53,7 +58,9 @@ class Once:
         self._journal = journal
         self._under_way: dict[bytes, asyncio.Future[Answer]] = {}
         self._waiting: list[_Waiting] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._writing = False
+        self._calls = 0  # under way, with a hold
+        self._call_seconds = 0.0  # what they take
         # One thread writes, so that the loop never waits for the disk and requests never wait for each other's lock.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="trasvase-journal")
 
@@ -102,6 +109,9 @@ class Once:
 
     async def put(self, answers: dict[bytes, Answer], calls: Collection[Call]) -> None:
         """Into the journal, in one transaction with whatever else waits for the writer by then."""
+        for call in calls:
+            self._calls -= call.hold is not None
+            self._call_seconds += (call.seconds - self._call_seconds) / 10
         await self._write(_Waiting(answers, list(calls), None))
 
     async def hold(self, hold: Hold) -> int | None:
@@ -114,27 +124,42 @@ class Once:
 
     async def _write(self, waiting: _Waiting) -> int | None:
         self._waiting.append(waiting)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
+        if not self._writing:
+            self._write_soon()
         return await waiting.written
 
-    async def _write_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            some, self._waiting = self._waiting, []
-            put = loop.run_in_executor(self._writer, self._commit, some)
-            await asyncio.wait([put])
-            ids = [None] * len(some) if put.exception() else put.result()
-            for waiting, hold in zip(some, ids, strict=True):
-                if waiting.written.done():  # its chunk was cancelled
-                    if hold is not None:
-                        await loop.run_in_executor(self._writer, self._journal.release, [hold])
-                    continue
-                if error := put.exception():
-                    waiting.written.set_exception(error)
-                else:
-                    waiting.written.set_result(hold)
-        self._writing = None
+    def _write_soon(self) -> None:
+        self._writing = True
+        seconds = min(LINGER * self._call_seconds, LONGEST_LINGER_SECONDS) if self._calls >= COMPANY else 0.0
+        asyncio.get_running_loop().call_later(seconds, self._write_waiting)
+
+    def _write_waiting(self) -> None:
+        some, self._waiting = self._waiting, []
+        self._writer.submit(self._commit_all, some, asyncio.get_running_loop())
+
+    def _commit_all(self, some: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        """On the writing thread."""
+        ids: list[int | None] = [None] * len(some)
+        failure = None
+        try:
+            ids = self._commit(some)
+        except Exception as error:  # noqa: BLE001  # told to all who wait for it
+            failure = error
+        loop.call_soon_threadsafe(self._written, some, ids, failure)
+
+    def _written(self, some: list[_Waiting], ids: list[int | None], error: Exception | None) -> None:
+        for waiting, hold in zip(some, ids, strict=True):
+            if waiting.written.done():  # its chunk was cancelled
+                if hold is not None:
+                    self._writer.submit(self._journal.release, [hold])
+            elif error is not None:
+                waiting.written.set_exception(error)
+            else:
+                self._calls += hold is not None
+                waiting.written.set_result(hold)
+        self._writing = False
+        if self._waiting:
+            self._write_soon()
 
     def _commit(self, some: list[_Waiting]) -> list[int | None]:
         answers = {key: answer for waiting in some for key, answer in waiting.answers.items()}
