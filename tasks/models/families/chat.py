@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Chat(Templated):
     """The chat template; where it has no turn for the system, its words stand before the user's."""
 
-    name = "chat/2"
+    name = "chat/3"
     sees = False
     target_modules = r".*\.layers\..*\.(q|k|v|o|gate|up|down)_proj"
 

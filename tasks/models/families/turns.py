@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -16,9 +17,11 @@ from tasks.storage.errors import PermanentError
 
 Message = dict[str, Any]
 
-# Qwen 3 and others think before they answer unless they are told not to. Llama 3.1 and later tell the model what day it
-# is, so that a prompt would change overnight: always the day that their template falls back on.
-_SETTINGS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+# Qwen 3 and others think before they answer unless they are told not to.
+_SETTINGS = {"enable_thinking": False}
+
+_DAY = datetime(2024, 7, 26)  # noqa: DTZ001  # the one that Llama's templates fall back on
+_CLOCK = re.compile(r"""strftime_now\(\s*(?:format\s*=\s*)?(["'])(.*?)\1\s*\)""")
 
 
 class Answered(NamedTuple):
@@ -32,13 +35,14 @@ class Turns:
     """Prompts and answers of a model with a chat template.
 
     Args:
-        speaker: The processor or tokenizer whose template it is.
+        speaker: The processor or tokenizer whose template it is. The template is changed so that it is always the same day
+            in it, and what is saved with an adapter has it so.
         tokenizer: Its tokenizer.
         prompt: The question.
         say: A turn's content from its text and whether the image stands in it: a string, or a list of parts.
 
     Raises:
-        PermanentError: There is no template, or none that an answer could follow.
+        PermanentError: There is no template, none that an answer could follow, or one whose clock cannot be held.
 
     Attributes:
         settings: What the template is told besides the turns.
@@ -49,6 +53,10 @@ class Turns:
             raise PermanentError(
                 "The model has no chat template, so nothing says how it is asked. Take its instruct version."
             )
+        several = speaker.chat_template
+        speaker.chat_template = (
+            {name: timeless(each) for name, each in several.items()} if isinstance(several, dict) else timeless(several)
+        )
         self._speaker, self._tokenizer, self._prompt, self._say = speaker, tokenizer, prompt, say
         self.settings = {name: value for name, value in _SETTINGS.items() if name in str(speaker.chat_template)}
         self._special = Special(tokenizer)
@@ -218,6 +226,23 @@ class Special:
     def inert(self, text: str) -> str:
         """The same text with a space in each special token, so that nobody can end the turn or add an image with it."""
         return self._names.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+
+def timeless(template: str) -> str:
+    """A chat template in which it is always the same day.
+
+    SmolLM3, Granite, Llama and others tell the model today's date, so what was trained and what is measured would differ.
+
+    Raises:
+        PermanentError: It asks the clock for something that does not stand in the template.
+    """
+    held = _CLOCK.sub(lambda found: f"{found[1]}{_DAY.strftime(found[2])}{found[1]}", template)
+    if "strftime_now(" in held:
+        raise PermanentError(
+            "The model's chat template asks what day it is in a way that cannot be held, so prompts would change "
+            "overnight. Write a date in its place, in a copy of the model."
+        )
+    return held
 
 
 def parts(text: str, image: bool) -> list[dict[str, str]]:
