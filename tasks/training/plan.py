@@ -299,19 +299,16 @@ def plan(
     label_sets = None if writes else _label_sets(source, examples, labels, allowed, columns)
     digests = [[split, *_digests(source.images, examples[split] if columns.image else [])] for split in SPLITS]
     prompt = prompt_for(label_sets) if label_sets else COMPLETION if completions else CONVERSATION
-    # What came later stands in the name only where it is used, so that jobs from before keep theirs.
-    layout = "" if base.family.endswith("/1") else base.family
-    later = {"messages": columns.messages, "max_length": settings.max_length, "family": layout}
     identity = {
-        **{name: value for name, value in later.items() if value},
         "code": VERSION,
         "dataset": [source.name, source.version],
         "images": hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
         "base": base.digest,
-        "columns": {name: value for name, value in asdict(columns).items() if name not in later},
+        "family": base.family,
+        "columns": asdict(columns),
         "labels": label_sets.plain() if label_sets else None,
         "prompt": [prompt.name, prompt.system, prompt.user],
-        "settings": settings.model_dump(mode="json", exclude=set(later)),
+        "settings": settings.model_dump(mode="json"),
         "device": device,
         "processes": processes,
     }
