@@ -114,8 +114,8 @@ class Plan:
         processes: How many processes share each step.
         rows: Rows of each split that are used.
         rejected: Refused rows of each split, by reason.
-        said: Of each split's conversations: answers, their tokens, all tokens, those of the longest row, and rows with
-            a turn of the system; empty where there are none.
+        said: Of each split's conversations: answers, their tokens, all tokens, those of the longest row, rows with a turn
+            of the system, and lessons, as the model sees them; empty where there are none.
     """
 
     folder: Path
@@ -150,6 +150,10 @@ class Plan:
     def examples_path(self) -> Path:
         """Every row, with its image's SHA-256 or the reason why it is refused."""
         return self.folder / "examples.parquet"
+
+    def lessons(self, split: str) -> int:
+        """How many rows the Trainer gets of a split: a conversation may be several, see ``Chat.lessons``."""
+        return self.said[split]["lessons"] if self.said else self.rows[split]
 
     def metric(self) -> str:
         """The figure by which the best checkpoint is chosen."""
@@ -443,19 +447,25 @@ def _conversations(
         for talk in read_talks(source.split(split)):
             row: dict[str, Any] = {"split": split, "row": talk.row, "id": talk.id, "image": None, "sha256": None}
             try:
-                tokens, spoken = family.answered(talk.messages or ())
-                if len(tokens) > most:
+                lessons = [family.answered(each) for each in family.lessons(talk.messages or ())]
+                longest = max(len(each.tokens) for each in lessons)
+                if longest > most:
                     raise BadConversation(
                         "too-long",
-                        f"has {len(tokens):,} tokens, and at most {most:,} are taken (max_length, and {window:,} by "
+                        f"has {longest:,} tokens, and at most {most:,} are taken (max_length, and {window:,} by "
                         f"{base.name}). It is not cut: an answer without its end would be learnt as one.",
                     )
             except BadConversation as error:
                 rows.append(row | {"error": error.code, "message": f"Row {talk.row} {error}"})
                 continue
             rows.append(row | {"error": None, "message": None})
-            counts.update(tokens=len(tokens), answer_tokens=sum(spoken), **_turns(talk))
-            counts["longest"] = max(counts["longest"], len(tokens))
+            counts.update(
+                lessons=len(lessons),
+                tokens=sum(len(each.tokens) for each in lessons),
+                answer_tokens=sum(sum(each.said) for each in lessons),
+                **_turns(talk),
+            )
+            counts["longest"] = max(counts["longest"], longest)
     return rows, said
 
 

@@ -116,6 +116,21 @@ def test_a_model_that_can_think_answers_at_once(toys: Toys) -> None:
     assert "Un gato en lunes.<|im_end|>" == tokenizer.decode(np.array(tokens)[said])
 
 
+def test_answers_that_a_template_rewrites_later_are_taught_one_by_one_as_they_are_asked(toys: Toys) -> None:
+    tokenizer = _load(toys("qwen2")).family.processor
+    assert [MORE] == Chat(tokenizer, CONVERSATION, None, None).lessons(MORE)
+    tokenizer.chat_template = THINKS
+    family = Chat(tokenizer, CONVERSATION, None, None)
+    talk = [*SYSTEM, *MORE]
+    lessons = family.lessons(talk)
+    assert [talk[:3], talk] == lessons
+    for messages, answer in zip(lessons, ("Un gato en lunes.", "Dos gatos."), strict=True):
+        tokens, said = family.answered(messages)
+        asked = family.asked([messages[:-1]])["input_ids"][0].tolist()
+        assert asked == tokens[: said.index(True)]
+        assert f"{answer}<|im_end|>" == tokenizer.decode(np.array(tokens)[said])
+
+
 @pytest.mark.parametrize("day", DATED)
 def test_a_prompt_does_not_change_overnight(toys: Toys, day: str, tmp_path: Path) -> None:
     tokenizer = _load(toys("qwen2")).family.processor

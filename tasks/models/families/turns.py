@@ -92,19 +92,33 @@ class Turns:
         check_conversation(messages, "user")
         return self._rendered(self.placed(messages), add_generation_prompt=True)
 
-    def answered(self, messages: Conversation) -> Answered:
-        """A conversation that ends with an answer. Every answer in it is said, as in most of the field.
+    def lessons(self, messages: Conversation) -> list[Conversation]:
+        """What teaches all answers of a conversation: the conversation itself; or, where the template writes an answer
+        otherwise once another turn follows, one for each answer, which ends with it.
 
         Raises:
-            BadConversation: It does not, an answer holds a special token, or the template writes a prompt that was
-                answered differently from an open one, so that the model would never be asked as it was taught.
+            BadConversation: It does not end with an answer.
+        """
+        check_conversation(messages, "assistant")
+        if not self._rewrites:
+            return [messages]
+        return [messages[: at + 1] for at, message in enumerate(messages) if message["role"] == "assistant"]
+
+    def answered(self, messages: Conversation) -> Answered:
+        """A lesson. Every answer in it is said, as in most of the field; of several for one conversation, the last alone.
+
+        Raises:
+            BadConversation: It does not end with an answer, an answer holds a special token, or the template writes a
+                prompt that was answered differently from an open one, so that the model would never be asked as it was
+                taught.
         """
         check_conversation(messages, "assistant")
         placed = self.placed(messages)
         whole = self._encode(self._rendered(placed))
         said = [False] * len(whole)
+        last = len(placed) - 1
         for at, message in enumerate(placed):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or (self._rewrites and at < last):
                 continue
             before = self._encode(self._rendered(placed[:at], add_generation_prompt=True))
             after = self._encode(self._rendered(placed[: at + 1]))
@@ -113,7 +127,7 @@ class Turns:
                     "template", f"is written differently by the model's chat template once message {at} has been said."
                 )
             if self._end not in whole[len(before) : len(after)]:
-                if at + 1 < len(placed):
+                if at < last:
                     raise BadConversation("template", f"has message {at}, whose end the chat template does not mark.")
                 whole, said = [*whole, self._end], [*said, False]
             stop = whole.index(self._end, len(before)) + 1
@@ -153,6 +167,18 @@ class Turns:
     def _end(self) -> int:
         """The token that ends an answer; none has it inside, for special tokens are refused in answers."""
         return self.answer("[]")[-1]
+
+    @cached_property
+    def _rewrites(self) -> bool:
+        """Qwen 3 answers with an empty thought before its words, and takes it out of all answers but the last."""
+        from jinja2 import TemplateError
+
+        turns = [self._message(role, "x", False) for role in ("user", "assistant", "user", "assistant")]
+        try:
+            before, whole = self._render(turns[:1], add_generation_prompt=True), self._render(turns)
+        except TemplateError:
+            return False
+        return not whole.startswith(before)
 
     @cached_property
     def _hears_system(self) -> bool:
