@@ -23,8 +23,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
@@ -39,6 +40,10 @@ from tasks.storage.files import sha256, write_bytes
 from tasks.storage.schemas import TRAINING_EXAMPLES
 from tasks.storage.tables import open_parquet, read_table, write_table
 from tasks.training.lora import LoraSettings, check_device
+from tasks.training.room import NoRoom, Room, Size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 KIND = "finetune-lora"
 VERSION = "finetune-lora/1"
@@ -327,7 +332,8 @@ def plan(
     if columns.messages:
         rows, said = _conversations(source, base, settings)
     else:
-        rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns)]
+        room = Room(base.name, prompt, label_sets, settings.min_pixels, settings.max_pixels)
+        rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns, room)]
     table = pa.Table.from_pylist(rows, TRAINING_EXAMPLES.columns)
     used = Counter(row["split"] for row in rows if row["error"] is None)
     for split in SPLITS:
@@ -407,27 +413,41 @@ def _digests(images: Path | None, rows: Sequence[Example]) -> list[str]:
         return [found for some in _parts(rows) for found in threads.map(digest, some)]
 
 
-def _checked(source: Source, split: str, examples: Sequence[Example], columns: Columns) -> Iterator[dict[str, Any]]:
+def _checked(
+    source: Source, split: str, examples: Sequence[Example], columns: Columns, room: Room
+) -> Iterator[dict[str, Any]]:
     """Every row of a split, with a reason where it cannot be learnt from."""
+    images = source.images if columns.image else None
 
-    def check(example: Example) -> dict[str, Any]:
+    def check(example: Example) -> tuple[dict[str, Any], Size | None]:
         row: dict[str, Any] = {"split": split, "row": example.row, "id": example.id, "image": example.image or None}
         row |= {"sha256": None, "error": None, "message": None}
         if example.labels is None:
-            return row | {"error": "no-label", "message": f"Row {example.row}: {columns.labels} is empty."}
-        if not columns.image or source.images is None:
+            return row | {"error": "no-label", "message": f"Row {example.row}: {columns.labels} is empty."}, None
+        if images is None:
             if example.text:
-                return row
-            return row | {"error": "empty", "message": f"Row {example.row} has no text, so there is nothing to see."}
+                return row, None
+            message = f"Row {example.row} has no text, so there is nothing to see."
+            return row | {"error": "empty", "message": message}, None
         try:
-            open_image(source.images, example)
-            return row | {"sha256": sha256(source.images / example.image)}
+            size = open_image(images, example).size
+            return row | {"sha256": sha256(images / example.image)}, size
         except BadImage as error:
-            return row | {"error": error.code, "message": str(error)}
+            return row | {"error": error.code, "message": str(error)}, None
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for some in _parts(examples):
-            yield from threads.map(check, some)
+            for example, (row, size) in zip(some, threads.map(check, some), strict=True):
+                if row["error"] is None:
+                    try:
+                        room.check(example.text, (example.labels or ("",))[0], size, partial(_open, images, example))
+                    except NoRoom as error:
+                        row |= {"error": error.code, "message": f"Row {example.row} {error}"}
+                yield row
+
+
+def _open(images: Path | None, example: Example) -> Image:
+    return open_image(images or Path(), example)
 
 
 def _conversations(
