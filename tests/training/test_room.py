@@ -44,7 +44,7 @@ def test_a_row_fits_to_the_last_token_and_not_beyond(name: str, toys: Toys, tmp_
         room = Room(str(base), prompt_for(made.MANY), made.MANY, None, None)
 
         def check(said: str, room: Room = room) -> None:
-            room.check(said, "", image and image.size, lambda: image or made.image())
+            room.check(said, "", image.size if image else None, lambda: image or made.image())
 
         check("a red square")
         if fits:
