@@ -175,12 +175,24 @@ def find_speaker(base_model: str) -> Speaker:
         BadModel: It takes images, or as ``load``.
         TransientError: The hub does not answer.
     """
-    base = _fetch(base_model)
-    config = _config(base)
-    family = make_family(config.model_type, _processor(base, config.model_type), CONVERSATION)
+    family, text = find_family(base_model, CONVERSATION, None, None)
     if not isinstance(family, Chat):
         raise _takes_images(base_model)
-    return Speaker(family, config.max_position_embeddings)
+    return Speaker(family, text.max_position_embeddings)
+
+
+def find_family(base_model: str, prompt: Prompt, min_pixels: int | None, max_pixels: int | None) -> tuple[Family, Any]:
+    """The family of a model that ``find`` has found, and the configuration of its text tower, without its weights.
+
+    Raises:
+        BadModel: As ``load``.
+        TransientError: The hub does not answer.
+    """
+    let_torchvision_load()
+    base = _fetch(base_model)
+    config = _config(base)
+    processor = _processor(base, config.model_type)
+    return make_family(config.model_type, processor, prompt, min_pixels, max_pixels), config.get_text_config()
 
 
 def _takes_images(base_model: str) -> BadModel:

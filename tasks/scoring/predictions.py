@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.storage.errors import PermanentError
@@ -25,6 +26,8 @@ from tasks.storage.tables import read_table
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+_READ, _LOGS = ["row", "group", "labels", "valid", "answer", "error"], "log_probabilities"
 
 # Why a row is not scored, besides the reasons that a table of predictions gives.
 REASONS = {
@@ -158,28 +161,37 @@ def read_predictions(paths: Iterable[Path], space: LabelSpace) -> Predictions:
         TornFile: A table is damaged.
     """
     rejected: Counter[str] = Counter()
-    kept: list[dict[str, Any]] = []
+    kept: list[tuple[int, str, int, int, float]] = []
+    shares: list[Floats] = []
     for path in paths:
-        for row in read_table(path, PREDICTIONS).to_pylist():
+        table = read_table(path, PREDICTIONS, [*_READ, _LOGS])
+        mine = []
+        for at, row in enumerate(table.select(_READ).to_pylist()):
             if reason := _why_not(row, space):
                 rejected[reason] += 1
-            else:
-                kept.append(row)
+                continue
+            mine.append(at)
+            truth, answer = space.numbers[frozenset(row["labels"])], _number(row["answer"], space)
+            kept.append((row["row"], row["group"], truth, answer, np.nan if row["valid"] is None else row["valid"]))
+        # As Python's lists they would take four times as much.
+        numbers = table.column(_LOGS).take(pa.array(mine, pa.int64())).combine_chunks().flatten()
+        shares.append(softmax(numbers.to_numpy().reshape(-1, len(space.sets))))
     if not kept:
         told = ", ".join(f"{reason} {n:,}" for reason, n in rejected.most_common()) or "the split has no rows"
         raise NothingScored(f"No row could be scored: {told}. Look at the rows' messages in the job's chunks.")
-    kept.sort(key=lambda row: int(row["row"]))
-    rows = np.array([row["row"] for row in kept], np.int64)
-    if len(np.unique(rows)) != len(rows):
+    order = sorted(range(len(kept)), key=lambda at: kept[at][0])
+    rows, groups, truths, answers, valid = zip(*(kept[at] for at in order), strict=True)
+    if len(set(rows)) != len(rows):
         raise PermanentError("A row stands twice in the predictions. Move the job's folder away and run again.")
+    posterior = np.concatenate(shares)
     return Predictions(
         space,
-        rows,
-        tuple(str(row["group"]) for row in kept),
-        np.array([space.numbers[frozenset(row["labels"])] for row in kept], np.intp),
-        _posterior(kept),
-        np.array([_number(row["answer"], space) for row in kept], np.intp),
-        np.array([np.nan if row["valid"] is None else row["valid"] for row in kept], float),
+        np.array(rows, np.int64),
+        groups,
+        np.array(truths, np.intp),
+        posterior[order] if len(posterior) else None,
+        np.array(answers, np.intp),
+        np.array(valid, float),
         rejected,
     )
 
@@ -218,12 +230,6 @@ def _why_not(row: dict[str, Any], space: LabelSpace) -> str | None:
     if frozenset(row["labels"]) not in space.numbers:
         return "unknown-label"
     return None
-
-
-def _posterior(rows: Sequence[dict[str, Any]]) -> Floats | None:
-    if rows[0]["log_probabilities"] is None:
-        return None
-    return softmax(np.array([row["log_probabilities"] for row in rows], float))
 
 
 def _number(answer: Sequence[str] | None, space: LabelSpace) -> int:

@@ -52,7 +52,7 @@ class Item(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """One conversation as the collator gets it: up to its first answer, the rest, and what of it is to be said."""
+    """One lesson as the collator gets it: up to its first answer, the rest, and what of it is to be said."""
 
     row: int
     prompt: list[int]
@@ -61,7 +61,7 @@ class Answered(NamedTuple):
 
 
 class Conversations(Dataset[Answered]):
-    """The usable conversations of one split.
+    """What the usable conversations of one split teach: one lesson each, as a rule (``Chat.lessons``).
 
     Args:
         plan: The job.
@@ -76,16 +76,17 @@ class Conversations(Dataset[Answered]):
         talks = list(read_talks(plan.source.split(split)))
         checked = _checked(plan, split, [talk.row for talk in talks])
         self._talks = [talk for talk, row in zip(talks, checked, strict=True) if row["error"] is None]
+        self._lessons = [(talk.row, each) for talk in self._talks for each in family.lessons(talk.messages or ())]
         self._family = family
 
     def __len__(self) -> int:
-        return len(self._talks)
+        return len(self._lessons)
 
     def __getitem__(self, at: int) -> Answered:
-        talk = self._talks[at]
-        tokens, said = self._family.answered(talk.messages or ())
+        row, messages = self._lessons[at]
+        tokens, said = self._family.answered(messages)
         start = said.index(True)
-        return Answered(talk.row, tokens[:start], tokens[start:], said[start:])
+        return Answered(row, tokens[:start], tokens[start:], said[start:])
 
     def opening(self) -> list[dict[str, Any]]:
         """What is asked in the first row, up to its first answer, as the chat template gets it."""

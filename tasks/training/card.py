@@ -262,6 +262,12 @@ def _conversations(plan: Plan) -> Iterator[str]:
         "Nothing was cut: conversations that are longer than "
         + (f"{longest:,} tokens (max_length)" if longest else "the model takes")
         + " are refused."
+        + (
+            " The template writes an answer otherwise once another turn follows, so each answer of a conversation was "
+            "shown on its own, after the turns before it."
+            if any(plan.lessons(split) > plan.rows[split] for split in plan.said)
+            else ""
+        )
     )
 
 

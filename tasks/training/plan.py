@@ -23,8 +23,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
@@ -40,6 +41,10 @@ from tasks.storage.files import sha256, write_bytes
 from tasks.storage.schemas import TRAINING_EXAMPLES
 from tasks.storage.tables import open_parquet, read_table, write_table
 from tasks.training.lora import LoraSettings, check_device
+from tasks.training.room import NoRoom, Room, Size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 KIND = "finetune-lora"
 VERSION = "finetune-lora/1"
@@ -114,8 +119,8 @@ class Plan:
         processes: How many processes share each step.
         rows: Rows of each split that are used.
         rejected: Refused rows of each split, by reason.
-        said: Of each split's conversations: answers, their tokens, all tokens, those of the longest row, and rows with
-            a turn of the system; empty where there are none.
+        said: Of each split's conversations: answers, their tokens, all tokens, those of the longest row, rows with a turn
+            of the system, and lessons, as the model sees them; empty where there are none.
     """
 
     folder: Path
@@ -150,6 +155,10 @@ class Plan:
     def examples_path(self) -> Path:
         """Every row, with its image's SHA-256 or the reason why it is refused."""
         return self.folder / "examples.parquet"
+
+    def lessons(self, split: str) -> int:
+        """How many rows the Trainer gets of a split: a conversation may be several, see ``Chat.lessons``."""
+        return self.said[split]["lessons"] if self.said else self.rows[split]
 
     def metric(self) -> str:
         """The figure by which the best checkpoint is chosen."""
@@ -299,19 +308,16 @@ def plan(
     label_sets = None if writes else _label_sets(source, examples, labels, allowed, columns)
     digests = [[split, *_digests(source.images, examples[split] if columns.image else [])] for split in SPLITS]
     prompt = prompt_for(label_sets) if label_sets else COMPLETION if completions else CONVERSATION
-    # What came later stands in the name only where it is used, so that jobs from before keep theirs.
-    layout = "" if base.family.endswith("/1") else base.family
-    later = {"messages": columns.messages, "max_length": settings.max_length, "family": layout}
     identity = {
-        **{name: value for name, value in later.items() if value},
         "code": VERSION,
         "dataset": [source.name, source.version],
         "images": hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
         "base": base.digest,
-        "columns": {name: value for name, value in asdict(columns).items() if name not in later},
+        "family": base.family,
+        "columns": asdict(columns),
         "labels": label_sets.plain() if label_sets else None,
         "prompt": [prompt.name, prompt.system, prompt.user],
-        "settings": settings.model_dump(mode="json", exclude=set(later)),
+        "settings": settings.model_dump(mode="json"),
         "device": device,
         "processes": processes,
     }
@@ -326,7 +332,8 @@ def plan(
     if columns.messages:
         rows, said = _conversations(source, base, settings)
     else:
-        rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns)]
+        room = Room(base.name, prompt, label_sets, settings.min_pixels, settings.max_pixels)
+        rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns, room)]
     table = pa.Table.from_pylist(rows, TRAINING_EXAMPLES.columns)
     used = Counter(row["split"] for row in rows if row["error"] is None)
     for split in SPLITS:
@@ -406,27 +413,41 @@ def _digests(images: Path | None, rows: Sequence[Example]) -> list[str]:
         return [found for some in _parts(rows) for found in threads.map(digest, some)]
 
 
-def _checked(source: Source, split: str, examples: Sequence[Example], columns: Columns) -> Iterator[dict[str, Any]]:
+def _checked(
+    source: Source, split: str, examples: Sequence[Example], columns: Columns, room: Room
+) -> Iterator[dict[str, Any]]:
     """Every row of a split, with a reason where it cannot be learnt from."""
+    images = source.images if columns.image else None
 
-    def check(example: Example) -> dict[str, Any]:
+    def check(example: Example) -> tuple[dict[str, Any], Size | None]:
         row: dict[str, Any] = {"split": split, "row": example.row, "id": example.id, "image": example.image or None}
         row |= {"sha256": None, "error": None, "message": None}
         if example.labels is None:
-            return row | {"error": "no-label", "message": f"Row {example.row}: {columns.labels} is empty."}
-        if not columns.image or source.images is None:
+            return row | {"error": "no-label", "message": f"Row {example.row}: {columns.labels} is empty."}, None
+        if images is None:
             if example.text:
-                return row
-            return row | {"error": "empty", "message": f"Row {example.row} has no text, so there is nothing to see."}
+                return row, None
+            message = f"Row {example.row} has no text, so there is nothing to see."
+            return row | {"error": "empty", "message": message}, None
         try:
-            open_image(source.images, example)
-            return row | {"sha256": sha256(source.images / example.image)}
+            size = open_image(images, example).size
+            return row | {"sha256": sha256(images / example.image)}, size
         except BadImage as error:
-            return row | {"error": error.code, "message": str(error)}
+            return row | {"error": error.code, "message": str(error)}, None
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for some in _parts(examples):
-            yield from threads.map(check, some)
+            for example, (row, size) in zip(some, threads.map(check, some), strict=True):
+                if row["error"] is None:
+                    try:
+                        room.check(example.text, (example.labels or ("",))[0], size, partial(_open, images, example))
+                    except NoRoom as error:
+                        row |= {"error": error.code, "message": f"Row {example.row} {error}"}
+                yield row
+
+
+def _open(images: Path | None, example: Example) -> Image:
+    return open_image(images or Path(), example)
 
 
 def _conversations(
@@ -446,19 +467,25 @@ def _conversations(
         for talk in read_talks(source.split(split)):
             row: dict[str, Any] = {"split": split, "row": talk.row, "id": talk.id, "image": None, "sha256": None}
             try:
-                tokens, spoken = family.answered(talk.messages or ())
-                if len(tokens) > most:
+                lessons = [family.answered(each) for each in family.lessons(talk.messages or ())]
+                longest = max(len(each.tokens) for each in lessons)
+                if longest > most:
                     raise BadConversation(
                         "too-long",
-                        f"has {len(tokens):,} tokens, and at most {most:,} are taken (max_length, and {window:,} by "
+                        f"has {longest:,} tokens, and at most {most:,} are taken (max_length, and {window:,} by "
                         f"{base.name}). It is not cut: an answer without its end would be learnt as one.",
                     )
             except BadConversation as error:
                 rows.append(row | {"error": error.code, "message": f"Row {talk.row} {error}"})
                 continue
             rows.append(row | {"error": None, "message": None})
-            counts.update(tokens=len(tokens), answer_tokens=sum(spoken), **_turns(talk))
-            counts["longest"] = max(counts["longest"], len(tokens))
+            counts.update(
+                lessons=len(lessons),
+                tokens=sum(len(each.tokens) for each in lessons),
+                answer_tokens=sum(sum(each.said) for each in lessons),
+                **_turns(talk),
+            )
+            counts["longest"] = max(counts["longest"], longest)
     return rows, said
 
 

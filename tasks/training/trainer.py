@@ -206,7 +206,7 @@ def total_steps(plan: Plan, batch: int, accumulation: int) -> int:
     """Steps of a training, as the Trainer counts them."""
     if plan.settings.max_steps > 0:
         return plan.settings.max_steps
-    batches = math.ceil(plan.rows["train"] / (batch * plan.processes))
+    batches = math.ceil(plan.lessons("train") / (batch * plan.processes))
     return math.ceil(plan.settings.num_train_epochs * max(1, math.ceil(batches / accumulation)))
 
 

@@ -25,7 +25,7 @@ from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture, read_unchanged
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
-from tasks.storage.tables import read_table
+from tasks.storage.tables import open_table, read_group, read_table
 from tasks.zeroshot import catalog
 from tasks.zeroshot.collect import Tables
 from tasks.zeroshot.compare import Method, baselines, compare
@@ -37,6 +37,7 @@ from tasks.zeroshot.plan import CLIP, VLM
 REJECTIONS = {**catalog.REASONS, **decode.REASONS}
 
 _REJECTED_SHOWN = 20
+_ON_CARDS = ("explanation", "seen", "eigen", "grad")  # nearly all of a row's memory, and shown of few rows
 _COLUMNS = {"VLM": "vlm", "CLIP": "clip", "CLIP with text": "clip_text"}
 _HOW_TO_READ = (
     "The heat maps are weak evidence. EigenCAM shows what varies most over the patches before CLIP's last layer, whatever "
@@ -73,7 +74,8 @@ def write_report(folder: Path, tables: Tables, shown: int) -> Report:
         TornFile: A table is damaged.
         DiskFull: No room; the old report is untouched.
     """
-    rows = read_table(tables.table, MEMES_CLASSIFIED).to_pylist()
+    columns = [name for name in MEMES_CLASSIFIED.columns.names if name not in _ON_CARDS]
+    rows = read_table(tables.table, MEMES_CLASSIFIED, columns).to_pylist()
     rejected = read_table(tables.rejected, MEMES_UNCLASSIFIED).to_pylist()
     made = json.loads(tables.provenance.read_bytes())
     labels = made["jobs"][CLIP]["parameters"]["labels"]
@@ -81,7 +83,8 @@ def write_report(folder: Path, tables: Tables, shown: int) -> Report:
     figures = _figures(tables, rows, rejected, made, labels)
     figures["shown"] = [rows[at]["path"] for at in order[:shown]]
     images = Path(made["jobs"][CLIP]["source"]["path"])
-    cards = [_card(rows[at], labels, images) for at in order[:shown]]
+    more = _of_cards(tables.table, order[:shown])
+    cards = [_card(rows[at] | more[at], labels, images) for at in order[:shown]]
     text = json.dumps(figures, indent=2, ensure_ascii=False)
     written = write_bytes(folder / "report.json", text.encode())
     html = write_bytes(folder / "report.html", _page(figures, cards, rejected).html().encode())
@@ -157,6 +160,20 @@ def _median(values: Sequence[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
+def _of_cards(table: Path, wanted: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What cards alone show, of the rows at these positions."""
+    with open_table(table, MEMES_CLASSIFIED) as file:
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    found: dict[int, dict[str, Any]] = {}
+    start = 0
+    for number, size in enumerate(sizes):
+        if mine := [at for at in wanted if start <= at < start + size]:
+            group = read_group(table, MEMES_CLASSIFIED, number, _ON_CARDS)
+            found |= dict(zip(mine, group.take([at - start for at in mine]).to_pylist(), strict=True))
+        start += size
+    return found
+
+
 def _card(row: Mapping[str, Any], labels: Sequence[str], images: Path) -> Card:
     """One meme; without pictures where its file is gone by now."""
     try:
@@ -224,7 +241,7 @@ def _sections(
     if figures["comparison"]:
         yield from _compared(figures["comparison"], figures["labels"])
     yield Section("What the models could say and see", "\n\n".join(_seen(figures)))
-    capped = "" if len(cards) == figures["classified"] else " The others are in the table; `shown` shows more."
+    capped = "" if len(cards) == figures["classified"] else " The others are in the table; `pictures` shows more."
     yield Section(
         "Meme by meme",
         f"{len(cards):,} of {figures['classified']:,} images, the worst disagreements between methods and gold label "

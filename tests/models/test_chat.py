@@ -16,6 +16,7 @@ from tasks.models.generate import Sampling, generate_chat
 from tasks.models.load import BadModel, LoadedChat, load_chat
 from tasks.models.messages import BadConversation
 from tasks.models.prompts import CONVERSATION, Prompt
+from tasks.storage.errors import PermanentError
 from tests.models.conftest import Toys
 from tests.models.made import adapter, cpu
 
@@ -94,10 +95,15 @@ THINKS = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
-DATED = (
-    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
-    "Today Date: {{ date_string }}{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>{% endfor %}"
-)
+_TURNS = "{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>{% endfor %}"
+# As Llama 3.2 asks the clock, SmolLM3, Granite and Mistral Small.
+DATED = {
+    "26 Jul 2024": "{% if not date_string is defined %}{% if strftime_now is defined %}"
+    "{% set date_string = strftime_now('%d %b %Y') %}{% endif %}{% endif %}{{ date_string }}",
+    "26 July 2024": '{%- set today = strftime_now("%d %B %Y") -%}\n{{ today }}',
+    "July 26, 2024": "{{ strftime_now( format = '%B %d, %Y' ) }}",
+    "2024-07-25": '{% set today = strftime_now("%Y-%m-%d") %}{{ today[:8] ~ (strftime_now("%d")|int - 1) }}',
+}
 
 
 def test_a_model_that_can_think_answers_at_once(toys: Toys) -> None:
@@ -110,15 +116,47 @@ def test_a_model_that_can_think_answers_at_once(toys: Toys) -> None:
     assert "Un gato en lunes.<|im_end|>" == tokenizer.decode(np.array(tokens)[said])
 
 
-def test_a_prompt_does_not_change_overnight(toys: Toys) -> None:
+def test_answers_that_a_template_rewrites_later_are_taught_one_by_one_as_they_are_asked(toys: Toys) -> None:
     tokenizer = _load(toys("qwen2")).family.processor
-    tokenizer.chat_template = DATED
-    assert (
-        Chat(tokenizer, CONVERSATION, None, None).written("gato").startswith("Today Date: 26 Jul 2024<|im_start|>gato")
-    )
+    assert [MORE] == Chat(tokenizer, CONVERSATION, None, None).lessons(MORE)
+    tokenizer.chat_template = THINKS
+    family = Chat(tokenizer, CONVERSATION, None, None)
+    talk = [*SYSTEM, *MORE]
+    lessons = family.lessons(talk)
+    assert [talk[:3], talk] == lessons
+    for messages, answer in zip(lessons, ("Un gato en lunes.", "Dos gatos."), strict=True):
+        tokens, said = family.answered(messages)
+        asked = family.asked([messages[:-1]])["input_ids"][0].tolist()
+        assert asked == tokens[: said.index(True)]
+        assert f"{answer}<|im_end|>" == tokenizer.decode(np.array(tokens)[said])
 
 
-@pytest.mark.parametrize("template", [THINKS, DATED])
+@pytest.mark.parametrize("day", DATED)
+def test_a_prompt_does_not_change_overnight(toys: Toys, day: str, tmp_path: Path) -> None:
+    tokenizer = _load(toys("qwen2")).family.processor
+    tokenizer.chat_template = DATED[day] + _TURNS
+    family = Chat(tokenizer, CONVERSATION, None, None)
+    assert f"{day}<|im_start|>gato<|im_end|>" == family.written("gato")
+    tokenizer.save_pretrained(tmp_path)
+    told = type(tokenizer).from_pretrained(tmp_path).apply_chat_template(ONE[:1], **family.settings, tokenize=False)
+    assert f"{day}<|im_start|>gato, lunes<|im_end|>" == told
+
+
+def test_of_several_templates_none_asks_the_clock(toys: Toys) -> None:
+    tokenizer = _load(toys("qwen2")).family.processor
+    tokenizer.chat_template = {"default": DATED["26 July 2024"] + _TURNS, "tool_use": DATED["2024-07-25"] + _TURNS}
+    assert Chat(tokenizer, CONVERSATION, None, None).written("gato").startswith("26 July 2024<")
+    assert "strftime_now" not in str(tokenizer.chat_template)
+
+
+def test_a_clock_that_cannot_be_held_is_refused(toys: Toys) -> None:
+    tokenizer = _load(toys("qwen2")).family.processor
+    tokenizer.chat_template = "{% set how = '%d' %}{{ strftime_now(how) }}" + _TURNS
+    with pytest.raises(PermanentError, match="what day it is"):
+        Chat(tokenizer, CONVERSATION, None, None)
+
+
+@pytest.mark.parametrize("template", [THINKS, DATED["26 Jul 2024"] + _TURNS])
 def test_its_settings_write_the_prompt_elsewhere_as_it_was_taught(toys: Toys, template: str) -> None:
     tokenizer = _load(toys("qwen2")).family.processor
     tokenizer.chat_template = template

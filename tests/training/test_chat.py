@@ -31,6 +31,7 @@ from tasks.training.lora import LoraSettings, choose
 from tasks.training.package import adapter_folder, package
 from tasks.training.plan import EmptySplit, Plan, choose_columns, find_base, rejected_rows, source_of
 from tasks.training.run import finished
+from tests.models.test_chat import THINKS
 from tests.training.test_train import SHORT, Toys, curve, largest_difference, run, weights
 from tests.training.toy import planned
 
@@ -222,6 +223,21 @@ def test_killed_while_it_learns_conversations_it_ends_as_if_undisturbed(
     assert 4 == run(plan)[0]["step"]
     assert 0.0 == largest_difference(weights(undisturbed), weights(plan))
     assert curve(undisturbed) == curve(plan)
+
+
+def test_a_conversation_whose_answers_are_rewritten_later_is_several_lessons(toys: Toys, tmp_path: Path) -> None:
+    base = shutil.copytree(toys("qwen2"), tmp_path / "base")
+    (base / "chat_template.jinja").write_text(THINKS)
+    plan = _planned(tmp_path, _dataset(tmp_path, [_joke(n) for n in range(13)]), base)
+    answers = {split: sum(len(each) // 2 for each in _messages(plan, split)) for split in ("train", "validation")}
+    assert (10, answers["train"]) == (plan.rows["train"], plan.lessons("train"))
+    assert answers["validation"] > plan.rows["validation"]
+    rows = Conversations(plan, "train", find_speaker(str(base)).family)
+    assert answers["train"] == len(rows)
+    assert plan.said["train"]["answer_tokens"] == sum(sum(rows[at].said) for at in range(len(rows)))
+    run(plan)
+    adapter = package(plan, adapter_folder(plan, tmp_path / "adapters", ""), finished)
+    assert "each answer of a conversation was shown on its own, after" in (adapter / "README.md").read_text("utf-8")
 
 
 def test_what_cannot_be_learnt_is_refused_with_its_reason_and_nothing_is_cut(toys: Toys, tmp_path: Path) -> None:

@@ -25,6 +25,18 @@ READS = Base("chat", "digest", toy=True, sees=False)
 COLUMNS = Columns(("text",), "image", "labels")
 
 Squares = tuple[Dataset, Path]
+Toys = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _bases(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two bases have no weights here, but toys' tokenizers."""
+    from tasks.models import load
+
+    find, kinds = load.find_family, {"toy": "paligemma", "chat": "mistral"}
+    monkeypatch.setattr(
+        load, "find_family", lambda base, *how: find(str(toys(kinds[base])) if base in kinds else base, *how)
+    )
 
 
 def _plan(jobs: Path, squares: Squares, **how: Any) -> Plan:

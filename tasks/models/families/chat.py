@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Chat(Templated):
     """The chat template; where it has no turn for the system, its words stand before the user's."""
 
-    name = "chat/2"
+    name = "chat/3"
     sees = False
     target_modules = r".*\.layers\..*\.(q|k|v|o|gate|up|down)_proj"
 
@@ -54,8 +54,16 @@ class Chat(Templated):
         """
         return self._turns.placed(messages)
 
+    def lessons(self, messages: Conversation) -> list[Conversation]:
+        """A conversation that ends with an answer as ``answered`` takes it: whole, or once for each of its answers.
+
+        Raises:
+            BadConversation: It does not.
+        """
+        return self._turns.lessons(messages)
+
     def answered(self, messages: Conversation) -> Answered:
-        """The tokens of a conversation that ends with an answer, and which of them are the assistant's.
+        """The tokens of a lesson, and which of them the model is to say.
 
         Raises:
             BadConversation: It does not, or its answers cannot be told from the rest.

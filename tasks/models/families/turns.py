@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -16,9 +17,11 @@ from tasks.storage.errors import PermanentError
 
 Message = dict[str, Any]
 
-# Qwen 3 and others think before they answer unless they are told not to. Llama 3.1 and later tell the model what day it
-# is, so that a prompt would change overnight: always the day that their template falls back on.
-_SETTINGS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+# Qwen 3 and others think before they answer unless they are told not to.
+_SETTINGS = {"enable_thinking": False}
+
+_DAY = datetime(2024, 7, 26)  # noqa: DTZ001  # the one that Llama's templates fall back on
+_CLOCK = re.compile(r"""strftime_now\(\s*(?:format\s*=\s*)?(["'])(.*?)\1\s*\)""")
 
 
 class Answered(NamedTuple):
@@ -32,13 +35,14 @@ class Turns:
     """Prompts and answers of a model with a chat template.
 
     Args:
-        speaker: The processor or tokenizer whose template it is.
+        speaker: The processor or tokenizer whose template it is. The template is changed so that it is always the same day
+            in it, and what is saved with an adapter has it so.
         tokenizer: Its tokenizer.
         prompt: The question.
         say: A turn's content from its text and whether the image stands in it: a string, or a list of parts.
 
     Raises:
-        PermanentError: There is no template, or none that an answer could follow.
+        PermanentError: There is no template, none that an answer could follow, or one whose clock cannot be held.
 
     Attributes:
         settings: What the template is told besides the turns.
@@ -49,6 +53,10 @@ class Turns:
             raise PermanentError(
                 "The model has no chat template, so nothing says how it is asked. Take its instruct version."
             )
+        several = speaker.chat_template
+        speaker.chat_template = (
+            {name: timeless(each) for name, each in several.items()} if isinstance(several, dict) else timeless(several)
+        )
         self._speaker, self._tokenizer, self._prompt, self._say = speaker, tokenizer, prompt, say
         self.settings = {name: value for name, value in _SETTINGS.items() if name in str(speaker.chat_template)}
         self._special = Special(tokenizer)
@@ -84,19 +92,33 @@ class Turns:
         check_conversation(messages, "user")
         return self._rendered(self.placed(messages), add_generation_prompt=True)
 
-    def answered(self, messages: Conversation) -> Answered:
-        """A conversation that ends with an answer. Every answer in it is said, as in most of the field.
+    def lessons(self, messages: Conversation) -> list[Conversation]:
+        """What teaches all answers of a conversation: the conversation itself; or, where the template writes an answer
+        otherwise once another turn follows, one for each answer, which ends with it.
 
         Raises:
-            BadConversation: It does not, an answer holds a special token, or the template writes a prompt that was
-                answered differently from an open one, so that the model would never be asked as it was taught.
+            BadConversation: It does not end with an answer.
+        """
+        check_conversation(messages, "assistant")
+        if not self._rewrites:
+            return [messages]
+        return [messages[: at + 1] for at, message in enumerate(messages) if message["role"] == "assistant"]
+
+    def answered(self, messages: Conversation) -> Answered:
+        """A lesson. Every answer in it is said, as in most of the field; of several for one conversation, the last alone.
+
+        Raises:
+            BadConversation: It does not end with an answer, an answer holds a special token, or the template writes a
+                prompt that was answered differently from an open one, so that the model would never be asked as it was
+                taught.
         """
         check_conversation(messages, "assistant")
         placed = self.placed(messages)
         whole = self._encode(self._rendered(placed))
         said = [False] * len(whole)
+        last = len(placed) - 1
         for at, message in enumerate(placed):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or (self._rewrites and at < last):
                 continue
             before = self._encode(self._rendered(placed[:at], add_generation_prompt=True))
             after = self._encode(self._rendered(placed[: at + 1]))
@@ -105,7 +127,7 @@ class Turns:
                     "template", f"is written differently by the model's chat template once message {at} has been said."
                 )
             if self._end not in whole[len(before) : len(after)]:
-                if at + 1 < len(placed):
+                if at < last:
                     raise BadConversation("template", f"has message {at}, whose end the chat template does not mark.")
                 whole, said = [*whole, self._end], [*said, False]
             stop = whole.index(self._end, len(before)) + 1
@@ -145,6 +167,18 @@ class Turns:
     def _end(self) -> int:
         """The token that ends an answer; none has it inside, for special tokens are refused in answers."""
         return self.answer("[]")[-1]
+
+    @cached_property
+    def _rewrites(self) -> bool:
+        """Qwen 3 answers with an empty thought before its words, and takes it out of all answers but the last."""
+        from jinja2 import TemplateError
+
+        turns = [self._message(role, "x", False) for role in ("user", "assistant", "user", "assistant")]
+        try:
+            before, whole = self._render(turns[:1], add_generation_prompt=True), self._render(turns)
+        except TemplateError:
+            return False
+        return not whole.startswith(before)
 
     @cached_property
     def _hears_system(self) -> bool:
@@ -218,6 +252,23 @@ class Special:
     def inert(self, text: str) -> str:
         """The same text with a space in each special token, so that nobody can end the turn or add an image with it."""
         return self._names.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+
+def timeless(template: str) -> str:
+    """A chat template in which it is always the same day.
+
+    SmolLM3, Granite, Llama and others tell the model today's date, so what was trained and what is measured would differ.
+
+    Raises:
+        PermanentError: It asks the clock for something that does not stand in the template.
+    """
+    held = _CLOCK.sub(lambda found: f"{found[1]}{_DAY.strftime(found[2])}{found[1]}", template)
+    if "strftime_now(" in held:
+        raise PermanentError(
+            "The model's chat template asks what day it is in a way that cannot be held, so prompts would change "
+            "overnight. Write a date in its place, in a copy of the model."
+        )
+    return held
 
 
 def parts(text: str, image: bool) -> list[dict[str, str]]:
