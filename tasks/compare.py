@@ -19,7 +19,7 @@ from tasks.judging.plan import Comparison, Side
 from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, patient, run_chunks, shown, working_on
+from tasks.plan import check_restarts, patient, run_chunks, show_cost, shown, working_on
 from tasks.services import Asking, chat_of, check_model, engine, journal, prices
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
@@ -226,6 +226,7 @@ def report_comparison(judging: Manifest, tables: Tables, human: Path | None) -> 
     digest = judging.job.rpartition("-")[2]
     report = write_report(DataRoot(Settings().data).reports / f"{tables.table.stem}-{digest[:8]}", tables, choices)
     shown(create_markdown_artifact, key=f"compare-{tables.table.stem}", markdown=report.markdown)
+    show_cost(f"compare-{tables.table.stem}", report.cost)
     logger.info("%s", report.sentence)
     logger.info("Report: %s", report.html)
     return report

@@ -16,7 +16,7 @@ from tasks.jokes.collect import Tables
 from tasks.jokes.plan import account_of
 from tasks.jokes.refine import Asked
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, patient, shown
+from tasks.plan import check_restarts, patient, show_cost, shown
 from tasks.services import Asking, chat_of, check_model, engine_and_model, journal, prices
 from tasks.settings import Settings
 from tasks.storage.root import DataRoot
@@ -178,7 +178,7 @@ def report_jokes(windows: Manifest, jokes: Manifest, tables: Tables) -> Path:
     report = write_report(DataRoot(Settings().data).reports / name, windows, jokes, tables)
     shown(create_markdown_artifact, key=name, markdown=report.markdown)
     shown(create_table_artifact, key=f"{name}-funnel", table=report.funnel, description="Jokes after each stage")
-    shown(create_table_artifact, key=f"{name}-cost", table=report.cost, description="What each step cost")
+    show_cost(name, report.cost)
     get_run_logger().info("Report: %s", report.html)
     return report.html
 

@@ -16,7 +16,7 @@ from tasks.engines.shared import Shared
 from tasks.llava.collect import Tables
 from tasks.llava.segments import Unit
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, shown
+from tasks.plan import check_restarts, show_cost, shown
 from tasks.services import check_chat, journal, prices
 from tasks.settings import Settings, read_options
 from tasks.storage.errors import PermanentError
@@ -188,6 +188,7 @@ def report_translation(manifest: Manifest, tables: Tables) -> Path:
     folder = root.reports / f"translate-{tables.table.stem}"
     report = write_report(folder, manifest, tables, journal(root).calls(manifest.job), memory)
     shown(create_markdown_artifact, key=f"translate-{tables.table.stem}", markdown=report.markdown)
+    show_cost(f"translate-{tables.table.stem}", report.cost)
     get_run_logger().info("Report: %s", report.html)
     return report.html
 

@@ -89,6 +89,7 @@ def test_retry_writes_and_asks_only_what_is_missing(local: LocalPrefect, toys: T
     asked = sum(row["said_a_first"] is not None for row in found)
     assert (2 * asked, judging.rows) == (calls(toys), len(found))
     assert {"toy:toy-a"} == {row["written_by_a"] for row in found}
+    assert {"compare-once", "compare-once-cost"} <= {each["key"] for each in local.post("/artifacts/filter", {})}
 
     whole = {name: (toys.data / "tables" / f"once{name}").read_bytes() for name in (".parquet", ".provenance.json")}
     obstacles = [(writing[0], WRITTEN), (judging, PAIRS_JUDGED)]

@@ -409,7 +409,7 @@ def test_the_report_says_that_a_script_has_answered(tmp_path: Path, asking: Aski
 
 def test_what_each_step_cost_is_shown_as_it_is_read(tmp_path: Path, asking: Asking) -> None:
     walked = _walk(tmp_path, asking(tmp_path, Counting()))
-    first, *_ = write_report(tmp_path / "again", walked.windows, walked.jokes, walked.tables).cost
+    first, *_ = write_report(tmp_path / "again", walked.windows, walked.jokes, walked.tables).cost.records()
     cells = {name: type(cell) for name, cell in first.items()}  # a list is shown with its brackets, 0.0 dollars as 0
     assert {"step": str, "answered or failed": int, "failed": int, "models that answered": str, "cost": str} == cells
 
