@@ -151,6 +151,8 @@ def compare_jokes(
             load_in_4bit,
             chunk_size,
             restarts,
+            mode,
+            estimate,
         )
         if estimate:
             return estimated(estimate_cost(comparison, mode))

@@ -82,7 +82,9 @@ def mine_jokes(
     """
     check_name(name)
     asked = {step: (models or {}).get(step, model) for step in steps or STEPS}
-    windows = plan_extracting(transcripts, model, asked, language, max_chars, overlap_chars, chunk_size, restarts)
+    windows = plan_extracting(
+        transcripts, model, asked, language, max_chars, overlap_chars, chunk_size, restarts, mode, estimate
+    )
     if estimate:
         return estimated(estimate_cost(windows, asked, variety, funnel, mode))
     budget = budget_now(budget_usd)

@@ -72,7 +72,7 @@ def translate_llava(
     check_name(name)
     translators = [translator] if isinstance(translator, str) else translator
     manifest = plan_translation(
-        source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts
+        source, target, translators, chunk_size, memory, corrections, source_language, unit, restarts, estimate
     )
     if estimate:
         return estimated(estimate_cost(manifest))

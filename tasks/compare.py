@@ -21,8 +21,8 @@ from tasks.judging.report import Report
 from tasks.judging.write import LocalWriter, ServiceWriter, Writer
 from tasks.models.device import Device
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, patient, run_chunks, shown, working_on
-from tasks.services import Asking, chat_of, engine, journal, prices
+from tasks.plan import check_restarts, patient, run_chunks, show_cost, shown, working_on
+from tasks.services import Asking, chat_of, check_model, engine, journal, prices
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
@@ -45,6 +45,8 @@ def plan_comparison(
     load_in_4bit: bool,
     chunk_size: int,
     restarts: int,
+    mode: Asking,
+    estimate: bool,
 ) -> Comparison:
     """Find both contestants and the judge, make requests of the split, and find or make both jobs of texts."""
     from tasks.judging.plan import plan_writing
@@ -53,9 +55,7 @@ def plan_comparison(
 
     check_restarts(restarts)
     root, logger = DataRoot(Settings().data), get_run_logger()
-    chat, model = split_model(judge)
-    service, known = engine(chat).name, prices()
-    known.of(model)  # unknown: better now than when both have written
+    service = check_model(judge, mode, estimate=estimate)  # now, not when both have written and were paid
     version = find_version(root.datasets, dataset)
     certificate = check_version(version)
     source = find_split(version, certificate, split)
@@ -64,7 +64,7 @@ def plan_comparison(
     contestants = [_contestant(typed, device, load_in_4bit, root) for typed in models]
     for each in contestants:
         if isinstance(each.who, Remote):
-            known.of(each.who.model)
+            check_model(each.name, mode, estimate=estimate)
     sides = [plan_writing(each, requests, source, asked, drawn, root.jobs, chunk_size) for each in contestants]
     if sides[0].job.folder == sides[1].job.folder:
         raise PermanentError(
@@ -79,7 +79,7 @@ def plan_comparison(
         split,
         sum(requests.left_out.values()),
     )
-    return Comparison(sides[0], sides[1], requests, name, split, judge, service, model, variety, drawn)
+    return Comparison(sides[0], sides[1], requests, name, split, judge, service, split_model(judge)[1], variety, drawn)
 
 
 @task(task_run_name="estimate", **LOCAL)
@@ -228,6 +228,7 @@ def report_comparison(judging: Manifest, tables: Tables, human: Path | None) -> 
     digest = judging.job.rpartition("-")[2]
     report = write_report(DataRoot(Settings().data).reports / f"{tables.table.stem}-{digest[:8]}", tables, choices)
     shown(create_markdown_artifact, key=f"compare-{tables.table.stem}", markdown=report.markdown)
+    show_cost(f"compare-{tables.table.stem}", report.cost)
     logger.info("%s", report.sentence)
     logger.info("Report: %s", report.html)
     return report

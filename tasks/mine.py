@@ -17,8 +17,8 @@ from tasks.jokes.collect import Tables
 from tasks.jokes.plan import account_of
 from tasks.jokes.refine import Asked
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, patient, shown
-from tasks.services import Asking, chat_of, engine_and_model, journal, prices
+from tasks.plan import check_restarts, patient, show_cost, shown
+from tasks.services import Asking, chat_of, check_model, engine_and_model, journal, prices
 from tasks.settings import Settings
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import JOKES_EXTRACTED, JOKES_REFINED, WINDOW_JOKES, WINDOWS
@@ -41,15 +41,16 @@ def plan_extracting(
     overlap_chars: int,
     chunk_size: int,
     restarts: int,
+    mode: Asking,
+    estimate: bool,
 ) -> Manifest:
     """Find or make the job of windows: every transcript read, merged, cut. What is wrong with a model is said here."""
     from tasks.jokes import plan, prompts
     from tasks.jokes.extract import VERSION
 
     check_restarts(restarts)
-    known = prices()
     for name in (model, *asked.values()):
-        known.of(engine_and_model(name)[1])
+        check_model(name, mode, estimate=estimate)
     parameters = {"model": model, "language": language, "max_chars": max_chars, "overlap_chars": overlap_chars}
     versions = {"code": VERSION, "prompt": prompts.EXTRACT, "chat": engine_and_model(model)[0].name}
     jobs = DataRoot(Settings().data).jobs
@@ -178,7 +179,7 @@ def report_jokes(windows: Manifest, jokes: Manifest, tables: Tables) -> Path:
     report = write_report(DataRoot(Settings().data).reports / name, windows, jokes, tables)
     shown(create_markdown_artifact, key=name, markdown=report.markdown)
     shown(create_table_artifact, key=f"{name}-funnel", table=report.funnel, description="Jokes after each stage")
-    shown(create_table_artifact, key=f"{name}-cost", table=report.cost, description="What each step cost")
+    show_cost(name, report.cost)
     get_run_logger().info("Report: %s", report.html)
     return report.html
 

@@ -35,6 +35,7 @@ from tasks.chat.protocol import BudgetReached
 from tasks.chunks.lock import only_run
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
+from tasks.pages.page import Table
 from tasks.pages.words import duration
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
@@ -307,6 +308,11 @@ def find_table(table: Path) -> Path:
             return path.absolute()
     there = ", ".join(sorted(path.stem for path in tables.glob("*.parquet"))) or "none yet"
     raise PermanentError(f"There is no table {table}. Give a path, or a name under {tables}: {there}.")
+
+
+def show_cost(name: str, cost: Table) -> None:
+    """Show what a run has paid for, as an artifact beside its report's."""
+    shown(create_table_artifact, key=f"{name}-cost", table=cost.records(), description="What it has cost")
 
 
 def shown(call: Any, **what: Any) -> Any:

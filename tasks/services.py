@@ -20,7 +20,7 @@ from tasks.chat.asker import Asker
 from tasks.chat.batch import AfterBatches, BatchAsker
 from tasks.chat.mistral_batch import open_batches
 from tasks.chat.prices import Prices, read_prices
-from tasks.chat.protocol import Chat, Engine
+from tasks.chat.protocol import Chat, Engine, Keyed
 from tasks.chat.purse import Purse
 from tasks.engines.shared import Shared
 from tasks.remote.journal import Journal
@@ -63,6 +63,35 @@ def engine_and_model(name: str, mode: Asking = "online") -> tuple[Engine, str]:
 def chat_of(chat: str) -> Chat:
     """The chat itself, for its limits."""
     return _asker(chat, DataRoot(Settings().data)).chat
+
+
+def check_model(name: str, mode: Asking, *, estimate: bool) -> str:
+    """Look at ``mistral:mistral-small-2603`` before anything is asked or paid; the chat's own name.
+
+    Raises:
+        PermanentError: There is no such chat, it has no batches, or see ``check_chat``.
+    """
+    _, model = engine_and_model(name, mode)
+    chat = chat_of(split_model(name)[0])
+    check_chat(chat, model, estimate=estimate)
+    return chat.name
+
+
+def check_chat(chat: Chat, model: str, *, estimate: bool) -> None:
+    """The same for an open chat.
+
+    Args:
+        chat: Who is asked.
+        model: As the service names it.
+        estimate: Whether nothing will be asked: then no key is needed.
+
+    Raises:
+        Denied: It has no key.
+        PermanentError: The model has no price.
+    """
+    if isinstance(chat, Keyed) and not estimate:
+        chat.check_key()
+    prices().of(model)
 
 
 def _open_journal(root: DataRoot) -> Journal:

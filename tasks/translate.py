@@ -11,14 +11,13 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.chat.asker import Asker as ChatAsker
-from tasks.chat.prices import read_prices
 from tasks.chunks.manifest import Chunk, Manifest
 from tasks.engines.shared import Shared
 from tasks.llava.collect import Tables
 from tasks.llava.segments import Unit
 from tasks.options import LOCAL, REMOTE
-from tasks.plan import check_restarts, shown
-from tasks.services import journal, prices
+from tasks.plan import check_restarts, show_cost, shown
+from tasks.services import check_chat, journal, prices
 from tasks.settings import Settings, read_options
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
@@ -46,6 +45,7 @@ def plan_translation(
     source_language: str,
     unit: Unit,
     restarts: int,
+    estimate: bool,
 ) -> Manifest:
     """Find or make the job: the source read and checked, the memory imported, what reviewers settled taken in."""
     from tasks.llava.corrections import best, memory_path
@@ -63,7 +63,7 @@ def plan_translation(
         raise PermanentError("`translator` is empty. Name at least one.")
     for engine in engines:
         if isinstance(engine, Prompted):
-            read_prices(Settings().prices).of(engine.model)  # unknown: better now than in the first chunk
+            check_chat(engine.chat, engine.model, estimate=estimate)
     parameters: dict[str, Any] = {
         "source_language": source_language,
         "target": target,
@@ -188,6 +188,7 @@ def report_translation(manifest: Manifest, tables: Tables) -> Path:
     folder = root.reports / f"translate-{tables.table.stem}"
     report = write_report(folder, manifest, tables, journal(root).calls(manifest.job), memory)
     shown(create_markdown_artifact, key=f"translate-{tables.table.stem}", markdown=report.markdown)
+    show_cost(f"translate-{tables.table.stem}", report.cost)
     get_run_logger().info("Report: %s", report.html)
     return report.html
 

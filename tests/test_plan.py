@@ -32,5 +32,5 @@ def test_a_name_that_cannot_begin_a_file_s_is_refused(name: str) -> None:
 def test_languages_are_looked_at_before_the_source_is_read(languages: tuple[str, str], message: str) -> None:
     source, target = languages
     with pytest.raises(PermanentError) as error:
-        plan_translation.fn(Path("source"), target, ["shouting"], 500, None, False, source, "sentence", 0)
+        plan_translation.fn(Path("source"), target, ["shouting"], 500, None, False, source, "sentence", 0, True)
     assert message == str(error.value)

@@ -63,11 +63,7 @@ class Options(BaseModel):
 
 
 def open_chat(options: Options) -> Chat:
-    """Make the chat; nothing is sent yet.
-
-    Raises:
-        Denied: No key is set, and Mistral itself is asked.
-    """
+    """Make the chat; nothing is sent yet."""
     return MistralChat(options)
 
 
@@ -75,14 +71,7 @@ class MistralChat:
     """One client for the whole process."""
 
     def __init__(self, options: Options) -> None:
-        if options.api_key is None and options.url is None:
-            raise Denied(
-                "MISTRAL_API_KEY is not set. Set it to a key of your account at console.mistral.ai, or set "
-                "TRASVASE_MISTRAL_URL to a server of your own; scripted:upper tries a walk without either."
-            )
-        key = options.api_key.get_secret_value() if options.api_key else None
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise Denied("MISTRAL_API_KEY holds a character that no key has. Copy the key again.")
+        self._key = options.api_key.get_secret_value() if options.api_key else None
         self.name = "mistral" if options.url is None else f"mistral@{options.url.rstrip('/')}"
         self.limits = Limits(options.at_once, options.rate, options.max_rate, options.tokens_per_minute)
         self._options = options
@@ -92,7 +81,7 @@ class MistralChat:
             options.url or SERVERS[options.server],
             options.timeout_seconds,
             CONNECT_SECONDS,
-            {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {}),
+            {"content-type": "application/json"} | ({"authorization": f"Bearer {self._key}"} if self._key else {}),
         )
         self._serves: set[str] = set()  # models that have answered
         self._listed: dict[str, str | None] | None = None
@@ -104,11 +93,21 @@ class MistralChat:
 
         options = self._options
         return Mistral(
-            api_key=options.api_key.get_secret_value() if options.api_key else None,
+            api_key=self._key,
             server=options.server,
             server_url=options.url,
             timeout_ms=int(1000 * options.timeout_seconds),
         )
+
+    def check_key(self) -> None:
+        """See ``Keyed``: a server of one's own may need none."""
+        if self._key is None and self._options.url is None:
+            raise Denied(
+                "MISTRAL_API_KEY is not set. Set it to a key of your account at console.mistral.ai, or set "
+                "TRASVASE_MISTRAL_URL to a server of your own; scripted:upper tries a walk without either."
+            )
+        if self._key is not None and not (self._key.isascii() and self._key.isprintable()):
+            raise Denied("MISTRAL_API_KEY holds a character that no key has. Copy the key again.")
 
     async def complete(self, question: Question) -> Completion:
         """Ask once.
@@ -155,8 +154,8 @@ class MistralChat:
     def error_of(self, response: Response) -> TransientError | PermanentError:
         """What an answer other than 200 means, whatever was asked; by its status, type and headers."""
         status, words = response.status_code, _words(response)
-        if self._options.api_key is not None:
-            words = words.replace(self._options.api_key.get_secret_value(), "(the key)")  # some servers repeat it
+        if self._key is not None:
+            words = words.replace(self._key, "(the key)")  # some servers repeat it
         said = f"{self.name} answered {status}: {words}" + ("" if words.endswith((".", "!", "?")) else ".")
         headers = response.headers
         wait = seconds_of(headers.get("retry-after"))

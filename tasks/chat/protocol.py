@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -147,6 +147,18 @@ class Chat(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A chat that needs a key to be asked. Its name and limits are there without: an estimate takes no more."""
+
+    def check_key(self) -> None:
+        """Look at the key as it is set; nothing is sent.
+
+        Raises:
+            Denied: It is missing, or cannot be one.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -387,6 +387,7 @@ def _mistral(settings: Settings, *, online: bool) -> Iterator[Line]:
     try:
         options = read_options("mistral", mistral.Options)
         chat = mistral.MistralChat(options)
+        chat.check_key()
     except Denied as error:
         yield Line("reachable", "Mistral", "ok", "no key: needed for models named mistral:…", str(error))
         return

@@ -57,10 +57,10 @@ def damaged(text: str, vocabulary: Vocabulary) -> list[str]:
 
 def _misread(word: str) -> bool:
     """UTF-8 that was read as one byte per letter: ``mÃ©dico``; or half of an escape in JSON, which leaves a control."""
+    if word.isascii():
+        return not word.isprintable()
     if any(unicodedata.category(letter) == "Cc" for letter in word):
         return True
-    if word.isascii():
-        return False
     for encoding in ("latin-1", "cp1252"):
         try:
             word.encode(encoding).decode("utf-8")

@@ -81,10 +81,7 @@ class _Places:
                 self._positions.append(position)
                 self._by_bare.setdefault(bare(part), plain(part))
         self._known = frozenset(self._tokens)
-        self._runs: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for length in (1, 2, 3):
-            for at, run in enumerate(_runs(self._tokens, length)):
-                self._runs[run].append(at)
+        self._runs: dict[int, dict[tuple[str, ...], list[int]]] = {}
 
     def find(self, quote: str, start: float | None, end: float | None) -> Span | None:
         words = [self._word(part) for word in quote.split() for part in split(word)]
@@ -95,7 +92,10 @@ class _Places:
             start = end
         best: tuple[float, Span] | None = None
         for low, high in self._stretches(hits, len(words), start, end):
-            match = _align(words, self._tokens[low:high])
+            stretch = self._tokens[low:high]
+            if best is not None and _most(words, stretch) + (0.0 if start is None else _FOR_MARKS) <= best[0]:
+                continue
+            match = _align(words, stretch)
             if match is None:
                 continue
             span = self._span(low + match.first, low + match.last, match.words / len(words))
@@ -122,12 +122,20 @@ class _Places:
             hits = [
                 (at, 1 / len(places))
                 for run in dict.fromkeys(_runs(words, length))  # once each: "la la la …" is sung 200 times
-                for places in (self._runs.get(run, []),)
+                for places in (self._places_of(length).get(run, []),)
                 for at in places
             ]
             if hits:
                 return sorted(hits)
         return []
+
+    def _places_of(self, length: int) -> dict[tuple[str, ...], list[int]]:
+        """Where each run of so many words stands; nearly all quotes have three that are there."""
+        if length not in self._runs:
+            self._runs[length] = defaultdict(list)
+            for at, run in enumerate(_runs(self._tokens, length)):
+                self._runs[length][run].append(at)
+        return self._runs[length]
 
     def _stretches(
         self, hits: list[tuple[int, float]], words: int, start: float | None, end: float | None
@@ -142,8 +150,8 @@ class _Places:
                 if len(chosen) == _CANDIDATES:
                     break
         if start is not None:
-            near = [place for place in ranked if _near(self._span(*place, 0.0), start, end)]
-            chosen += [place for place in near[:1] if place not in chosen]
+            near = next((place for place in ranked if _near(self._span(*place, 0.0), start, end)), None)
+            chosen += [near] if near is not None and near not in chosen else []
         return [(max(low - words, 0), high + words + 3) for low, high in chosen]
 
     def _span(self, first: int, last: int, found: float) -> Span:
@@ -173,7 +181,26 @@ def _near(span: Span, start: float | None, end: float | None) -> bool:
     return span.end >= start - _NEAR_SECONDS and span.start <= max(start, end or start) + _NEAR_SECONDS
 
 
+def _most(quote: Sequence[str], stretch: Sequence[str]) -> float:
+    """No larger share of a quote's words can stand in a stretch."""
+    there = frozenset(stretch)
+    return sum(word in there for word in quote) / len(quote)
+
+
 def _align(quote: Sequence[str], stretch: Sequence[str]) -> _Match | None:
+    return _whole(quote, stretch) or _aligned(quote, stretch)
+
+
+def _whole(quote: Sequence[str], stretch: Sequence[str]) -> _Match | None:
+    """A quote that stands there word for word, where ``_aligned`` finds it too: half of all do, at a tenth of its cost."""
+    before, found, _ = f" {' '.join(stretch)} ".partition(f" {' '.join(quote)} ")
+    if not (found and quote):
+        return None
+    first = before.count(" ")
+    return _Match(len(quote), first, first + len(quote) - 1)
+
+
+def _aligned(quote: Sequence[str], stretch: Sequence[str]) -> _Match | None:
     """The run of matches that is worth most: its words, less a part of what the transcript has between them."""
     best: tuple[float, _Match] | None = None
     worth, run, before = 0.0, _Match(0, 0, -1), 0

@@ -27,7 +27,7 @@ from tasks.jokes.locate import LEAST_TOLD
 from tasks.jokes.plan import notes_of
 from tasks.pages.page import Cell, Page, Plot, Section, Table
 from tasks.pages.plots import bars, histogram
-from tasks.pages.words import markdown_table, percent, with_interval
+from tasks.pages.words import dollars, markdown_table, percent, with_interval
 from tasks.stats.intervals import clustered
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import JOKES, JOKES_REJECTED
@@ -45,14 +45,14 @@ class Report:
         json: Its figures.
         markdown: The short form.
         funnel: Jokes after each stage, as rows of a table.
-        cost: What each step cost, as rows of a table.
+        cost: What each step cost.
     """
 
     html: Path
     json: Path
     markdown: str
     funnel: list[dict[str, Any]]
-    cost: list[dict[str, Any]]
+    cost: Table
 
 
 def write_report(folder: Path, windows: Manifest, refined: Manifest, tables: Tables) -> Report:
@@ -67,9 +67,7 @@ def write_report(folder: Path, windows: Manifest, refined: Manifest, tables: Tab
     figures = _figures(windows, refined, tables, rows)
     written = write_bytes(folder / "report.json", json.dumps(figures, indent=2, ensure_ascii=False).encode())
     html = write_bytes(folder / "report.html", _page(figures, rows, rejected, notes_of(windows)).html().encode())
-    cost = _cost_table(figures["cost"])
-    spent = [dict(zip(cost.columns, row, strict=True)) for row in cost.rows]
-    return Report(html, written, _markdown(figures, html), figures["funnel"], spent)
+    return Report(html, written, _markdown(figures, html), figures["funnel"], _cost_table(figures["cost"]))
 
 
 def _figures(windows: Manifest, refined: Manifest, tables: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -229,13 +227,6 @@ def _levels(counts: Mapping[int, int]) -> list[Plot]:
         return []
     every = range(min(counts), max(counts) + 1)
     return [bars("Levels of intentionality", {str(level): counts.get(level, 0) for level in every}, "jokes")]
-
-
-def dollars(usd: float | None) -> str:
-    """An amount with as many decimals as it takes to see it."""
-    if usd is None:
-        return "none"
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}"
 
 
 def _clock(row: Mapping[str, Any]) -> str:

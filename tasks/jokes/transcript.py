@@ -38,6 +38,10 @@ class Transcript:
     origin: str
     notes: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:
+        """Of its name alone: what is kept per transcript is looked up for every joke, and segments are thousands."""
+        return hash(self.routine)
+
     @cached_property
     def words(self) -> tuple[str, ...]:
         """All words as they stand, in order: what positions in a transcript count."""

@@ -35,7 +35,7 @@ from tasks.judging.statistics import (
 )
 from tasks.pages.page import Card, Cell, Page, Section, Table
 from tasks.pages.plots import bars, intervals
-from tasks.pages.words import markdown_table
+from tasks.pages.words import dollars, markdown_table
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import COMPARED
 from tasks.storage.tables import read_table
@@ -56,12 +56,13 @@ _MADE_BY = {**NO_MODEL, "toy:": "a tiny model with random weights"}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written, the sentence that counts, and the short form."""
+    """What was written, the sentence that counts, the short form, and what each side cost."""
 
     folder: Path
     html: Path
     sentence: str
     markdown: str
+    cost: Table
 
 
 def write_report(folder: Path, tables: Tables, choices: Mapping[str, Mapping[str, str]] | None = None) -> Report:
@@ -87,7 +88,7 @@ def write_report(folder: Path, tables: Tables, choices: Mapping[str, Mapping[str
     html = folder / "report.html"
     write_bytes(folder / "report.json", (json.dumps(figures, indent=2, ensure_ascii=False) + "\n").encode())
     write_bytes(html, _page(figures, comparison, calibration, rows).html().encode())
-    return Report(folder, html, figures["sentence"], _markdown(figures, comparison, html))
+    return Report(folder, html, figures["sentence"], _markdown(figures, comparison, html), _cost_table(figures))
 
 
 def pair_of(row: Mapping[str, Any]) -> Pair:
@@ -197,7 +198,7 @@ def _page(
         "p": told_p(found.p).removeprefix("p ").removeprefix("= "),
         "Pairs needed": found.needed if found.outcome == "not enough evidence" else None,
         "Orders contradict": _told(found.flips),
-        "USD": sum(figures["cost_usd"].values()),
+        "Cost": dollars(sum(figures["cost_usd"].values())),
     }
     title = f"{figures['a']} (A) against {figures['b']} (B)"
     facts = {name: cell for name, cell in facts.items() if cell is not None}
@@ -319,14 +320,18 @@ def _of_people(found: Calibration | None) -> tuple[str, list[Table]]:
     )
 
 
-def _of_rows(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    yield Table(
-        ["side", "model", "answered as", "median characters", "USD"],
+def _cost_table(figures: Mapping[str, Any]) -> Table:
+    return Table(
+        ["side", "model", "answered as", "median characters", "cost"],
         [
-            [name, figures[side], ", ".join(figures["answered"][side]), figures["median_chars"].get(side), usd]
+            [name, figures[side], ", ".join(figures["answered"][side]), figures["median_chars"].get(side), dollars(usd)]
             for (side, usd), name in zip(figures["cost_usd"].items(), ("A", "B", "judge"), strict=True)
         ],
     )
+
+
+def _of_rows(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    yield _cost_table(figures)
     if figures["settled"]:
         told = {"equal": "both texts are the same: a tie", "empty": "an empty text loses, two are neither"}
         yield Table(
@@ -414,7 +419,7 @@ def _markdown(figures: Mapping[str, Any], found: Comparison, html: Path) -> str:
             [[name, _told(each), _ends(each) or "", f"{each.n:,}"] for name, each in shares.items() if each],
         ),
         markdown_table(["verdict", "pairs"], [[_NAMES[name], f"{count:,}"] for name, count in found.counts.items()]),
-        markdown_table(["", "USD"], [[name, f"{usd:.4f}"] for name, usd in figures["cost_usd"].items()]),
+        markdown_table(["", "cost"], [[name, dollars(usd)] for name, usd in figures["cost_usd"].items()]),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -53,11 +53,12 @@ _MAX_STEPS = 120  # points of a line that is 330 points wide
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written, and the short form."""
+    """What was written, the short form, and what each service cost."""
 
     html: Path
     json: Path
     markdown: str
+    cost: Table
 
 
 def write_report(
@@ -84,7 +85,7 @@ def write_report(
     text = json.dumps(figures, indent=2, ensure_ascii=False)
     written = write_bytes(folder / "report.json", text.encode())
     html = write_bytes(folder / "report.html", _page(figures).html().encode())
-    return Report(html, written, _markdown(figures, html))
+    return Report(html, written, _markdown(figures, html), _cost_table(figures["requests"]))
 
 
 def _figures(manifest: Manifest, tables: Tables, calls: Sequence[Call], memory: MemorySummary | None) -> dict[str, Any]:
@@ -284,12 +285,10 @@ def _checks(figures: Mapping[str, Any]) -> Iterator[Table | Plot]:
         yield bars("Turns by check", {code: item["count"] for code, item in checks.items()}, "turns")
 
 
-def _requests_parts(figures: Mapping[str, Any]) -> Iterator[Table | Plot]:
-    requests, rate = figures["requests"], figures["rate"]
+def _cost_table(requests: Mapping[str, Any]) -> Table:
     totals = {**requests["services"], "all": requests} if len(requests["services"]) > 1 else requests["services"]
-    columns = ["service", "requests", "texts", "characters", "seconds", "cost"]
-    yield Table(
-        columns,
+    return Table(
+        ["service", "requests", "texts", "characters", "seconds", "cost"],
         [
             [
                 name,
@@ -302,6 +301,11 @@ def _requests_parts(figures: Mapping[str, Any]) -> Iterator[Table | Plot]:
             for name, item in totals.items()
         ],
     )
+
+
+def _requests_parts(figures: Mapping[str, Any]) -> Iterator[Table | Plot]:
+    requests, rate = figures["requests"], figures["rate"]
+    yield _cost_table(requests)
     yield Table(["outcome", "requests"], list(requests["outcomes"].items()))
     if len(rate["at"]) < 2:
         return

@@ -38,6 +38,10 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
 
+    def records(self) -> list[dict[str, Cell]]:
+        """Each row by its columns' names, as an artifact shows it."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
     def html(self) -> str:
         """The table as HTML; a column of figures is set to the right."""
         right = [

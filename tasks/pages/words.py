@@ -33,6 +33,13 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(' '.join(cell.replace('|', '¦').split()) for cell in cells)} |" for cells in lines)
 
 
+def dollars(usd: float | None) -> str:
+    """An amount with as many decimals as it takes to see it."""
+    if usd is None:
+        return "none"
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}"
+
+
 def duration(seconds: float) -> str:
     """Hours and minutes, or less."""
     minutes, rest = divmod(round(seconds), 60)

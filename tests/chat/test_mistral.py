@@ -27,6 +27,7 @@ from tasks.chat.protocol import (
     Account,
     BudgetReached,
     Completion,
+    Keyed,
     Question,
     Reply,
     Role,
@@ -195,8 +196,14 @@ def test_the_key_is_read_under_the_name_that_users_have(monkeypatch: pytest.Monk
 
 def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MISTRAL_API_KEY", raising=False)
+    chat = open_chat("mistral", read_options)
+    assert isinstance(chat, Keyed)
     with pytest.raises(Denied, match=r"MISTRAL_API_KEY is not set\. Set it to a key .*scripted:upper"):
-        open_chat("mistral", read_options)
+        chat.check_key()
+
+
+def test_a_server_of_one_s_own_is_asked_without_a_key() -> None:
+    MistralChat(Options(url="http://127.0.0.1:9")).check_key()
 
 
 @pytest.mark.parametrize("key", ["secret\n", " secret ", "\tsecret\r\n"])
@@ -208,7 +215,7 @@ def test_a_key_travels_without_the_blanks_around_it(standin: MistralStandIn, key
 @pytest.mark.parametrize(("key", "said"), [("", "is not set"), ("  \n", "is not set"), ("clé", "no key has")])
 def test_a_key_that_is_none_is_told_before_anything_is_sent(key: str, said: str) -> None:
     with pytest.raises(Denied, match=f"MISTRAL_API_KEY .*{said}") as error:
-        MistralChat(Options(api_key=key))
+        MistralChat(Options(api_key=key)).check_key()
     assert not key.strip() or key not in str(error.value)
 
 

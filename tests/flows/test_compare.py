@@ -89,6 +89,7 @@ def test_retry_writes_and_asks_only_what_is_missing(local: LocalPrefect, toys: T
     asked = sum(row["said_a_first"] is not None for row in found)
     assert (2 * asked, judging.rows) == (calls(toys), len(found))
     assert {"toy:toy-a"} == {row["written_by_a"] for row in found}
+    assert {"compare-once", "compare-once-cost"} <= {each["key"] for each in local.post("/artifacts/filter", {})}
 
     whole = {name: (toys.data / "tables" / f"once{name}").read_bytes() for name in (".parquet", ".provenance.json")}
     obstacles = [(writing[0], WRITTEN), (judging, PAIRS_JUDGED)]
@@ -178,12 +179,15 @@ def until(there: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         time.sleep(0.05)
 
 
-def test_what_cannot_be_says_why(local: LocalPrefect, toys: Toys) -> None:
+def test_what_cannot_be_says_why(local: LocalPrefect, toys: Toys, standin: MistralBatchStandIn) -> None:
     for changed, message in (
         ({"model_b": toys.asked["model_a"]}, "are the same model, so every pair is a tie"),
         ({"judge": "toy"}, "'toy' is not a model. Write it as chat:model"),
         ({"judge": "mistral:judge-1"}, "No price for the model 'judge-1'"),
         ({"model_b": "mistral:writer-1"}, "No price for the model 'writer-1'"),
+        ({**RECORDED, "judge": "scripted:upper", "mode": "batch", "seed": 3}, "The chat 'scripted' has no batches."),
     ):
+        before = standin.stats()["batches"]
         run = local.run(DEPLOYMENT, **{**toys.asked, **changed})
         assert message in local.wait(run, "FAILED")["message"]
+        assert before == standin.stats()["batches"]

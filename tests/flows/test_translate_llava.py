@@ -245,3 +245,6 @@ def test_a_run_with_mistral_pauses_at_its_budget_and_goes_on_when_it_is_resumed_
     price = read_prices().of("mistral-small-2603")
     assert pytest.approx(price.cost(stats["prompt_tokens"], stats["completion_tokens"])) == made["cost_usd"]
     assert "budget_usd" not in made["parameters"], "a higher one is the same job"
+    assert {"translate-paid-es", "translate-paid-es-cost"} <= {
+        each["key"] for each in local.post("/artifacts/filter", {})
+    }

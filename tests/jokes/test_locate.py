@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.jokes.locate import LEAST_FOUND, locate, share_told
+from tasks.jokes.locate import LEAST_FOUND, _aligned, _most, _whole, locate, share_told
 from tasks.jokes.transcript import Span
 from tests.jokes import told
 
@@ -34,6 +34,14 @@ def test_words_as_they_were_said_are_found_whole(data: st.DataObject) -> None:
     span = _found(" ".join(_TOLD.words[first:stop]))
     assert (first, stop, 1.0) == (span.first, span.stop, span.found)
     assert (first // 8 * 3.0, ((stop - 1) // 8 + 1) * 3.0) == (span.start, span.end)
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=6), st.lists(st.sampled_from("abc"), max_size=30))
+def test_what_stands_there_word_for_word_is_where_the_alignment_finds_it(quote: list[str], stretch: list[str]) -> None:
+    aligned = _aligned(quote, stretch)
+    whole = any(stretch[at : at + len(quote)] == quote for at in range(len(stretch)))
+    assert (aligned if whole else None) == _whole(quote, stretch)
+    assert (aligned.words if aligned else 0) <= _most(quote, stretch) * len(quote)
 
 
 _LOST = told.JOKES[1].encode("ascii", "ignore").decode()

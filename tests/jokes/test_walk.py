@@ -19,14 +19,17 @@ from tasks.chat.purse import Purse
 from tasks.chat.scripted import ScriptedChat
 from tasks.chunks.manifest import CountsDiffer
 from tasks.cli import main
-from tasks.jokes.collect import collect
+from tasks.jokes import collect as collecting
+from tasks.jokes.chunk import write_windows
+from tasks.jokes.collect import collect, collect_extracted
+from tasks.jokes.locate import locate
 from tasks.jokes.report import write_report
 from tasks.jokes.sources import BadSource
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT
 from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
-from tasks.storage.schemas import JOKES, JOKES_EXTRACTED, JOKES_REJECTED
+from tasks.storage.schemas import JOKES, JOKES_EXTRACTED, JOKES_REJECTED, WINDOW_JOKES
 from tasks.storage.tables import read_table
 from tests.jokes.walk import Walked, planned, walk
 
@@ -117,6 +120,38 @@ def test_a_second_run_asks_nothing_and_leaves_the_same_bytes(tmp_path: Path, ask
     before, asked = _bytes(tmp_path), chat.asked.total()
     _walk(tmp_path, asking(tmp_path, chat))
     assert (before, asked) == (_bytes(tmp_path), chat.asked.total())
+
+
+def test_jokes_are_located_again_only_where_chunks_code_or_the_table_changed(
+    tmp_path: Path, asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = _walk(tmp_path, asking(tmp_path, Counting())).windows
+    table, located = windows.folder / "jokes.parquet", Counter[str]()
+    before = table.read_bytes()
+
+    def counting(quote: str, *more: Any) -> Any:
+        located[quote] += 1
+        return locate(quote, *more)
+
+    monkeypatch.setattr(collecting, "locate", counting)
+    collect_extracted(windows)
+    assert (0, before) == (located.total(), table.read_bytes())
+
+    table.write_bytes(before[:-1])  # damaged
+    collect_extracted(windows)
+    every = located.total()
+    assert (True, before) == (every > 0, table.read_bytes())
+
+    monkeypatch.setattr(collecting, "_code", lambda: ["another version"])
+    collect_extracted(windows)
+    assert (2 * every, before) == (located.total(), table.read_bytes())
+
+    path = windows.path(windows.chunks()[0])
+    rows = read_table(path, WINDOW_JOKES).to_pylist()
+    write_windows([{**row, "jokes": []} for row in rows], path, windows.job)
+    collect_extracted(windows)
+    gone = sum(len(row["jokes"]) for row in rows)
+    assert (3 * every - gone, True) == (located.total(), before != table.read_bytes())
 
 
 def test_other_chunks_are_another_job_that_asks_nothing(tmp_path: Path, asking: Asking) -> None:
@@ -374,7 +409,7 @@ def test_the_report_says_that_a_script_has_answered(tmp_path: Path, asking: Aski
 
 def test_what_each_step_cost_is_shown_as_it_is_read(tmp_path: Path, asking: Asking) -> None:
     walked = _walk(tmp_path, asking(tmp_path, Counting()))
-    first, *_ = write_report(tmp_path / "again", walked.windows, walked.jokes, walked.tables).cost
+    first, *_ = write_report(tmp_path / "again", walked.windows, walked.jokes, walked.tables).cost.records()
     cells = {name: type(cell) for name, cell in first.items()}  # a list is shown with its brackets, 0.0 dollars as 0
     assert {"step": str, "answered or failed": int, "failed": int, "models that answered": str, "cost": str} == cells
 

@@ -88,6 +88,6 @@ def test_111_routines_that_are_killed_again_and_again(tmp_path_factory: pytest.T
         asker = Asker(chat, Journal(data / "journal" / "answers.sqlite"), read_prices())
         walk(DATA / "transcripts.parquet", data, asker, model="mistral-small-2603", steps=("keywords",), chunk_size=20)
 
-    # About 2,900 points until the jokes are collected, 11,600 from there on, where a run begins with half a minute's work.
+    # About 2,900 points until the jokes are collected, 11,600 from there on.
     distances = chain(range(1, 20, 5), repeat(601, 5), repeat(9_001))
     kill_again_and_again(walked, TABLES, Recorded.limits.at_once, tmp_path_factory, distances)
