@@ -17,10 +17,10 @@ from tasks.chat.prices import read_prices
 from tasks.chat.protocol import BudgetReached, Completion, Question
 from tasks.chat.purse import Purse
 from tasks.chat.scripted import ScriptedChat
+from tasks.chunks.file import write_chunk
 from tasks.chunks.manifest import CountsDiffer
 from tasks.cli import main
 from tasks.jokes import collect as collecting
-from tasks.jokes.chunk import write_windows
 from tasks.jokes.collect import collect, collect_extracted
 from tasks.jokes.locate import locate
 from tasks.jokes.report import write_report
@@ -146,9 +146,9 @@ def test_jokes_are_located_again_only_where_chunks_code_or_the_table_changed(
     collect_extracted(windows)
     assert (2 * every, before) == (located.total(), table.read_bytes())
 
-    path = windows.path(windows.chunks()[0])
-    rows = read_table(path, WINDOW_JOKES).to_pylist()
-    write_windows([{**row, "jokes": []} for row in rows], path, windows.job)
+    chunk = windows.chunks()[0]
+    rows = read_table(windows.path(chunk), WINDOW_JOKES).to_pylist()
+    write_chunk([{**row, "jokes": []} for row in rows], chunk, windows, WINDOW_JOKES)
     collect_extracted(windows)
     gone = sum(len(row["jokes"]) for row in rows)
     assert (3 * every - gone, True) == (located.total(), before != table.read_bytes())

@@ -31,7 +31,7 @@ def _row(number: int, space: LabelSpace = SPACE, **more: Any) -> dict[str, Any]:
 
 
 def test_tables_in_any_order_are_read_row_by_row_with_what_was_refused(tmp_path: Path) -> None:
-    lost = {"log_probabilities": None, "valid": None, "answer": None}
+    lost: dict[str, Any] = {"log_probabilities": None, "valid": None, "answer": None}
     later = _table(tmp_path / "b", [_row(5), _row(3, labels=None), _row(4)])
     first = _table(tmp_path / "a", [_row(2), _row(1, **lost, error="missing", message="Row 1"), _row(0, labels=["x"])])
     found = read_predictions([later, first], SPACE)
@@ -47,7 +47,7 @@ def test_tables_in_any_order_are_read_row_by_row_with_what_was_refused(tmp_path:
 
 
 def test_written_answers_have_no_probabilities(tmp_path: Path) -> None:
-    written = {"log_probabilities": None, "valid": None}
+    written: dict[str, Any] = {"log_probabilities": None, "valid": None}
     table = _table(tmp_path / "a", [_row(0, **written), _row(1, **{**written, "answer": None})])
     found = read_predictions([table], SPACE)
     assert found.posterior is None
