@@ -226,10 +226,38 @@ def _asking(model: Any, family: Family, tree: AnswerTree, bound: float, options:
 
 
 def _training(model: Any, family: Family, tree: AnswerTree, bound: float, options: argparse.Namespace) -> None:
+    batch = options.train_batch
+    step, read, kept, trained = training(model, family, tree, batch, SHAPES[options.shape].image)
+    print(
+        f"LoRA r=4 on the language tower, {trained:,} weights, AdamW, no checkpointing\n\n"
+        f"| training step | batch | samples/s | TFLOP/s | share of the bound | peak GB |\n{'|---' * 6}|"
+    )
+    for name, keep in (("logits of the answers alone", kept), ("logits of all tokens", 0)):
+        # Forwards of both towers, and once more backwards through the text tower: the base's weights get no gradient.
+        base = flop(model, family, batch, read, keep or read)
+        done = 2 * base - flop(model, family, batch, 0, 0)
+        _row(name, batch, partial(step, keep), done, bound, options)
+
+
+def training(
+    model: Any, family: Family, tree: AnswerTree, batch: int, side: int
+) -> tuple[Callable[[int], None], int, int, int]:
+    """A LoRA on the language tower, and one batch for it.
+
+    Args:
+        model: Gets the adapter.
+        family: Its family.
+        tree: The answers, which the rows have by turns.
+        batch: Rows.
+        side: Of their images.
+
+    Returns:
+        A step of training by how many logits are kept, 0 for all; tokens of a row; logits that the loss needs; and how many
+        weights are trained.
+    """
     from peft import LoraConfig, get_peft_model
 
-    batch, text = options.train_batch, words(family, PROMPT_TOKENS)
-    prompts = family.inputs([text] * batch, noise(SHAPES[options.shape].image, batch))
+    prompts = family.inputs([words(family, PROMPT_TOKENS)] * batch, noise(side, batch))
     inputs, answers = answered(family, prompts, [tree.sequences[row % len(tree.sequences)] for row in range(batch)])
     inputs = {name: value.to(model.device) for name, value in inputs.items()}
     answers = answers.to(model.device)
@@ -238,11 +266,7 @@ def _training(model: Any, family: Family, tree: AnswerTree, bound: float, option
     ).train()
     weights = [weight for weight in adapted.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=2e-4)
-    read, kept = inputs["input_ids"].shape[1], answers.shape[1] + 1
-    print(
-        f"LoRA r=4 on the language tower, {sum(map(torch.numel, weights)):,} weights, AdamW, no checkpointing\n\n"
-        f"| training step | batch | samples/s | TFLOP/s | share of the bound | peak GB |\n{'|---' * 6}|"
-    )
+    kept = answers.shape[1] + 1
 
     def step(keep: int) -> None:
         logits = adapted(**inputs, logits_to_keep=keep).logits[:, -kept:-1].float()
@@ -251,11 +275,7 @@ def _training(model: Any, family: Family, tree: AnswerTree, bound: float, option
         optimizer.step()
         optimizer.zero_grad()
 
-    for name, keep in (("logits of the answers alone", kept), ("logits of all tokens", 0)):
-        # Forwards of both towers, and once more backwards through the text tower: the base's weights get no gradient.
-        base = flop(model, family, batch, read, keep or read)
-        done = 2 * base - flop(model, family, batch, 0, 0)
-        _row(name, batch, partial(step, keep), done, bound, options)
+    return step, inputs["input_ids"].shape[1], kept, sum(map(torch.numel, weights))
 
 
 def answered(
