@@ -188,16 +188,15 @@ def share(hits: Sequence[float], groups: Sequence[str]) -> Share:
     """A share of cases that were drawn in groups, with Wilson's interval.
 
     Args:
-        hits: From 0 to 1 per case.
+        hits: 0, 1 or a half per case.
         groups: One per case.
     """
     if not hits:
         return Share(None, 0.0, 1.0, 0)
     totals, sizes = _totals(hits, groups)
     value = float(np.sum(totals) / len(hits))
-    if len(sizes) == len(hits) and set(hits) <= {0.0, 1.0}:
-        return Share(value, *wilson(int(sum(hits)), len(hits)), len(hits))
-    return Share(value, *clustered(totals.tolist(), sizes.tolist()), len(hits))
+    parts = 1 if set(hits) <= {0.0, 1.0} else 2  # a half is one case of two that are alike
+    return Share(value, *clustered((totals * parts).tolist(), (sizes * parts).tolist()), len(hits))
 
 
 def length_effect(pairs: Sequence[Pair]) -> Length:
