@@ -44,7 +44,6 @@ _NORMAL = NormalDist()
 _AT_LEVEL, _AT_POWER = _NORMAL.inv_cdf(1 - LEVEL / 2), _NORMAL.inv_cdf(POWER)
 _REACH = _AT_LEVEL + _AT_POWER
 _WORTH: Mapping[Verdict, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "neither": 0.5, "inconsistent": 0.5}
-_SLOPE = 2.5  # standard deviation of the length effect's prior: only keeps it finite where length decides every pair
 
 
 class Pair(NamedTuple):
@@ -203,8 +202,7 @@ def length_effect(pairs: Sequence[Pair]) -> Length:
     """How the verdicts hang together with the lengths of the texts.
 
     The win rate at equal length is the intercept of a logistic regression of the win (ties a half) on the logarithm of
-    the ratio of lengths, quasi-likelihood with a sandwich error by group (Papke and Wooldridge 1996; the idea for judges:
-    Dubois et al. 2024, arXiv:2404.04475).
+    the ratio of lengths (Papke and Wooldridge 1996; the idea for judges: Dubois et al. 2024, arXiv:2404.04475).
 
     Args:
         pairs: Judged ones; those with an empty text are not looked at.
@@ -222,16 +220,17 @@ def length_effect(pairs: Sequence[Pair]) -> Length:
         return Length(longer, None, None, "all verdicts are the same")
     if spread == 0:
         return Length(longer, None, None, "all pairs are equally long")
-    codes = Groups.of([pair.group for pair in pairs])
-    # Not centred: 0 is equal length. The scale of Gelman et al. 2008, for which the prior is meant.
-    beta, errors = _logistic(worth, ratio / (2 * spread), codes)
-    reach = student(codes.n - 1)
+    if np.ptp(ratio) < 1e-9:
+        return Length(longer, None, None, "the texts of all pairs differ in length by the same ratio")
+    groups = Groups.of([pair.group for pair in pairs])
+    columns = np.stack([np.ones(len(ratio)), ratio / spread], axis=1)  # not centred: 0 is equal length
+    intercept, slope = _logistic(columns, worth, groups)
 
-    def told(at: int, scale: float) -> Share:
-        middle, half = beta[at] * scale, reach * errors[at] * scale
-        return Share(_sigmoid(middle), _sigmoid(middle - half), _sigmoid(middle + half), len(pairs))
+    def told(ends: Sequence[float], scale: float) -> Share:
+        value, low, high = (_sigmoid(end * scale) for end in ends)
+        return Share(value, low, high, len(pairs))
 
-    return Length(longer, told(0, 1.0), told(1, log(2) / (2 * spread)))
+    return Length(longer, told(intercept, 1.0), told(slope, log(2) / spread))
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,21 +412,70 @@ def _bootstrapped(hits: Sequence[float], groups: Sequence[str]) -> Share:
     return Share(found.value, found.low, found.high, len(hits))
 
 
-def _logistic(y: Floats, x: Floats, groups: Groups) -> tuple[Floats, Floats]:
-    """Intercept and slope of a logistic regression, and their errors by group."""
-    columns = np.stack([np.ones(len(x)), x], axis=1)
-    prior = np.diag([0.0, 1 / _SLOPE**2])
-    beta = np.zeros(2)
+def _logistic(columns: Floats, y: Floats, groups: Groups) -> list[tuple[float, float, float]]:
+    """Each coefficient of a logistic regression of two, with the ends of its interval.
+
+    Firth's likelihood (1993) keeps them finite where length decides every pair, and takes out the bias of few pairs; the
+    interval is the profile's (Heinze and Schemper 2002), as much wider or narrower as ties and groups make the variance.
+    """
+    top = _climb(columns, y, np.zeros(2), [0, 1])
+    rest = columns * (y - top.fitted)[:, None]
+    sums, varies = groups.sums(rest), top.fitted * (1 - top.fitted)
+    # A tie varies by a quarter less than what is won or lost, and pairs of a group as far as they go together.
+    ties = 1 - float((y == 0.5).sum()) / 4 / float(varies.sum())
+    cover = np.linalg.inv(top.information)
+    together = np.diag(cover @ (sums.T @ sums - rest.T @ rest) @ cover) / np.diag(cover)
+    sizes = np.bincount(groups.codes) * (1.0 if ties == 1 else 2.0)
+    alike = float((sizes * (sizes - 1)).sum())
+    reach = student(float(sizes.sum()) ** 2 / alike) if alike else _AT_LEVEL
+    found = []
+    for at in (0, 1):
+        drop = reach * sqrt(max(ties + float(together[at]), ties / 2))
+        step = drop * sqrt(float(cover[at, at]))
+        low, high = (_profile(columns, y, top, at, sign * step, drop) for sign in (-1, 1))
+        found.append((float(top.beta[at]), low, high))
+    return found
+
+
+class _Top(NamedTuple):
+    """Where a likelihood is highest: coefficients, fitted values, information, and its logarithm."""
+
+    beta: Floats
+    fitted: Floats
+    information: Floats
+    height: float
+
+
+def _climb(columns: Floats, y: Floats, beta: Floats, free: Sequence[int]) -> _Top:
+    """The top of Firth's likelihood over the free coefficients, the others as they are."""
     for _ in range(100):
-        fitted = _sigmoids(columns @ beta)
-        bread = np.linalg.inv((columns * (fitted * (1 - fitted))[:, None]).T @ columns + prior)
-        step = bread @ (columns.T @ (y - fitted) - prior @ beta)
-        beta = beta + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-12:
+        odds = columns @ beta
+        fitted = _sigmoids(odds)
+        weights = np.maximum(fitted * (1 - fitted), 1e-12)  # far out nothing varies any more
+        information = (columns * weights[:, None]).T @ columns
+        leverage = weights * ((columns @ np.linalg.inv(information)) * columns).sum(axis=1)
+        score = columns.T @ (y - fitted + leverage * (0.5 - fitted))
+        step = np.zeros(2)
+        step[free] = np.linalg.solve(information[np.ix_(free, free)], score[free])
+        if np.abs(step).max() < 1e-7:
             break
-    scores = groups.sums(columns * (y - _sigmoids(columns @ beta))[:, None])
-    spread = bread @ (scores.T @ scores * groups.n / (groups.n - 1)) @ bread
-    return beta, np.sqrt(np.maximum(np.diag(spread), 0.0))  # rounding may leave less than nothing
+        beta = beta + np.clip(step, -2, 2)
+    height = float((y * odds - np.logaddexp(0, odds)).sum()) + float(np.linalg.slogdet(information)[1]) / 2
+    return _Top(beta, fitted, information, height)
+
+
+def _profile(columns: Floats, y: Floats, top: _Top, at: int, step: float, drop: float) -> float:
+    """Where the likelihood, highest over the other coefficient, has fallen by ``drop² / 2``: by the secant method."""
+    before, short, beta = 0.0, -drop, top.beta.copy()
+    for _ in range(50):
+        beta[at] = top.beta[at] + step
+        there = _climb(columns, y, beta, [1 - at])
+        beta, found = there.beta.copy(), sqrt(max(0.0, 2 * (top.height - there.height))) - drop
+        if abs(found) < 1e-5 or found == short:
+            break
+        further = step - found * (step - before) / (found - short)
+        before, short, step = step, found, float(np.clip(further / step, 0.1, 3)) * step
+    return float(top.beta[at]) + step
 
 
 def _sigmoids(x: Floats) -> Floats:

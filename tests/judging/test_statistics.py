@@ -11,6 +11,7 @@ from tasks.judging.statistics import (
     Pair,
     Said,
     Share,
+    Verdict,
     about,
     arms,
     calibrate,
@@ -211,12 +212,43 @@ def compare_quickly(pairs: list[Pair]) -> bool:
     [
         (Judge().pairs(0, 2), "fewer than three groups"),
         ([pair._replace(chars=(10, 10)) for pair in Judge().pairs(0, 20)], "all pairs are equally long"),
+        (
+            [pair._replace(chars=(10, 20)) for pair in Judge().pairs(0, 20)],
+            "the texts of all pairs differ in length by the same ratio",
+        ),
         ([pair._replace(verdict="tie") for pair in Judge().pairs(0, 20)], "all verdicts are the same"),
     ],
 )
 def test_a_length_effect_that_cannot_be_told_says_why(pairs: list[Pair], reason: str) -> None:
     found = length_effect(pairs)
     assert (None, None, reason) == (found.at_equal_length, found.doubled, found.reason)
+
+
+@pytest.mark.parametrize(("judge", "groups", "most"), [(Judge(longer=1.0), 40, 3), (Judge(longer=3.0), 60, 1)])
+def test_intervals_of_the_effect_of_length_cover_95_percent(judge: Judge, groups: int, most: int) -> None:
+    """Over 500 rounds, which tell 1 point; more in bench/judging.py."""
+    doubled = 1 / (1 + np.exp(-judge.longer))
+    held = [
+        (equal.low <= 0.5 <= equal.high, twice.low <= doubled <= twice.high)
+        for pairs in rounds(judge, 500, groups, most)
+        for found in [length_effect(pairs)]
+        for equal, twice in [(found.at_equal_length, found.doubled)]
+        if equal and twice
+    ]
+    assert pytest.approx([0.95, 0.95], abs=0.02) == np.mean(held, axis=0).tolist()
+
+
+@pytest.mark.parametrize("lengths", [[(10, 20), (11, 20), (12, 20)], [(1, 100_000), (100_000, 1), (10, 11)]])
+def test_three_pairs_leave_finite_figures_and_next_to_nothing_known(lengths: list[tuple[int, int]]) -> None:
+    verdicts: list[Verdict] = ["b", "a", "a"]
+    found = length_effect(
+        [
+            Pair(str(at), verdict, ("A", "B"), chars)
+            for at, (verdict, chars) in enumerate(zip(verdicts, lengths, strict=True))
+        ]
+    )
+    assert found.at_equal_length
+    assert 0 <= found.at_equal_length.low < 0.5 < found.at_equal_length.high <= 1
 
 
 def test_length_that_decides_every_pair_leaves_finite_figures() -> None:
