@@ -148,7 +148,9 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
     decided = [pair for pair in judged if pair.verdict in ("a", "b")]
     p, test = _sign_test(judged)
     error = _error(worth, groups)
-    away = None if win_rate.value is None else abs(win_rate.value - 0.5)
+    away = None if win_rate.value is None else win_rate.value - 0.5
+    interval_needs = _needed(len(judged), error, away) if error and away else None
+    needed = max(interval_needs, _sign_test_needs(judged, away)) if interval_needs and away else None
     both = [pair for pair in pairs if None not in pair.said]
     names = [(pair.group, said) for pair in pairs for said in pair.said if said in ("A", "B")]
     first = [pair for pair in pairs if pair.said[0] is not None]
@@ -161,8 +163,8 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
         p,
         test,
         _outcome(win_rate, p),
-        _needed(len(judged), error, away) if error and away else None,
-        _REACH * error if error else None,
+        needed,
+        _REACH * error * sqrt(needed / interval_needs if needed and interval_needs else 1) if error else None,
         share([_turned(pair.said[1]) != pair.said[0] for pair in both], [pair.group for pair in both]),
         share([pair.said in (("A", "A"), ("B", "B")) for pair in both], [pair.group for pair in both]),
         share([said == "A" for _, said in names], [group for group, _ in names]),
@@ -357,12 +359,17 @@ def _sign_test(pairs: Sequence[Pair]) -> tuple[float, str]:
 
     A group is one draw and counts for who wins more of its pairs, not at all where both win as many.
     """
+    net = _ahead(pairs)
+    over = " over groups" if len(net) < len(pairs) else ""
+    return mcnemar(net > 0, net < 0, list(map(str, range(len(net))))).p, f"exact sign test{over}"
+
+
+def _ahead(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """By how many pairs A is ahead of B, per group."""
     ahead: Counter[str] = Counter()
     for pair in pairs:
         ahead[pair.group] += (pair.verdict == "a") - (pair.verdict == "b")
-    net = np.array(list(ahead.values()), np.int64)
-    over = " over groups" if len(ahead) < len(pairs) else ""
-    return mcnemar(net > 0, net < 0, list(map(str, range(len(net))))).p, f"exact sign test{over}"
+    return np.array(list(ahead.values()), np.int64)
 
 
 def _turned(said: Said | None) -> Said | None:
@@ -392,9 +399,24 @@ def _needed(n: int, error: float, away: float) -> int:
 
     The test's own error is the one at no difference, where a pair that is no tie varies the more.
     """
-    of_one = n * error**2
+    of_one, away = n * error**2, abs(away)
     reach = _AT_LEVEL * sqrt(of_one + away**2) + _AT_POWER * sqrt(of_one)
     return ceil((reach / away) ** 2)
+
+
+def _sign_test_needs(pairs: Sequence[Pair], away: float) -> int:
+    """Pairs for the exact sign test over groups such as these (Fleiss, Levin and Paik 2003, 2.4, corrected for continuity).
+
+    It looks at who wins more of a group alone, so of pairs in groups it needs more than the interval does.
+    """
+    net = _ahead(pairs)
+    decided = int((net != 0).sum())
+    gap = abs(float((net > 0).sum()) / decided - 0.5) if decided else 0.0
+    if not gap or ((net > 0).sum() * 2 > decided) != (away > 0):
+        return 0  # who wins more groups is not who wins more pairs: no number follows
+    n = (_AT_LEVEL / 2 + _AT_POWER * sqrt(0.25 - gap**2)) ** 2 / gap**2
+    n *= (1 + sqrt(1 + 2 / (n * gap))) ** 2 / 4
+    return ceil(n * len(pairs) / decided)
 
 
 def _bootstrapped(hits: Sequence[float], groups: Sequence[str]) -> Share:

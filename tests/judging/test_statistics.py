@@ -193,18 +193,16 @@ def test_more_won_than_played_is_refused() -> None:
         arms(5, 3, 1, 2)
 
 
-def test_the_pairs_that_are_needed_show_the_difference_four_times_in_five() -> None:
-    judge = Judge(better=0.65, sees=0.7, first=0.7)
-    needed = compare(judge.pairs(0, 20_000)).needed
+@pytest.mark.parametrize(
+    ("judge", "most"),
+    [(Judge(better=0.65, sees=0.7, first=0.7), 1), (Judge(better=0.62, sees=0.7, first=0.7, ties=0.3, alike=0.3), 10)],
+)
+def test_the_pairs_that_are_needed_call_the_better_one_better_four_times_in_five(judge: Judge, most: int) -> None:
+    needed = compare(judge.pairs(0, 6_000, most)).needed
     assert needed
-    decided = [compare_quickly(pairs) for pairs in rounds(judge, 1_000, needed)]
-    assert pytest.approx(0.8, abs=0.04) == float(np.mean(decided))
-
-
-def compare_quickly(pairs: list[Pair]) -> bool:
-    """Whether the interval of the win rate, ties a half, lies above one half."""
-    values = {"a": 1.0, "b": 0.0}
-    return share([values.get(pair.verdict, 0.5) for pair in pairs], [pair.group for pair in pairs]).low > 0.5
+    groups = round(needed / ((1 + most) / 2))
+    outcomes = [compare(pairs).outcome for pairs in rounds(judge, 150, groups, most)]
+    assert pytest.approx(0.8, abs=0.1) == outcomes.count("better") / len(outcomes)
 
 
 @pytest.mark.parametrize(
