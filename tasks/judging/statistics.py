@@ -44,7 +44,6 @@ _NORMAL = NormalDist()
 _AT_LEVEL, _AT_POWER = _NORMAL.inv_cdf(1 - LEVEL / 2), _NORMAL.inv_cdf(POWER)
 _REACH = _AT_LEVEL + _AT_POWER
 _WORTH: Mapping[Verdict, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "neither": 0.5, "inconsistent": 0.5}
-_SLOPE = 2.5  # standard deviation of the length effect's prior: only keeps it finite where length decides every pair
 
 
 class Pair(NamedTuple):
@@ -149,7 +148,9 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
     decided = [pair for pair in judged if pair.verdict in ("a", "b")]
     p, test = _sign_test(judged)
     error = _error(worth, groups)
-    away = None if win_rate.value is None else abs(win_rate.value - 0.5)
+    away = None if win_rate.value is None else win_rate.value - 0.5
+    interval_needs = _needed(len(judged), error, away) if error and away else None
+    needed = max(interval_needs, _sign_test_needs(judged, away)) if interval_needs and away else None
     both = [pair for pair in pairs if None not in pair.said]
     names = [(pair.group, said) for pair in pairs for said in pair.said if said in ("A", "B")]
     first = [pair for pair in pairs if pair.said[0] is not None]
@@ -162,8 +163,8 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
         p,
         test,
         _outcome(win_rate, p),
-        _needed(len(judged), error, away) if error and away else None,
-        _REACH * error if error else None,
+        needed,
+        _REACH * error * sqrt(needed / interval_needs if needed and interval_needs else 1) if error else None,
         share([_turned(pair.said[1]) != pair.said[0] for pair in both], [pair.group for pair in both]),
         share([pair.said in (("A", "A"), ("B", "B")) for pair in both], [pair.group for pair in both]),
         share([said == "A" for _, said in names], [group for group, _ in names]),
@@ -188,24 +189,22 @@ def share(hits: Sequence[float], groups: Sequence[str]) -> Share:
     """A share of cases that were drawn in groups, with Wilson's interval.
 
     Args:
-        hits: From 0 to 1 per case.
+        hits: 0, 1 or a half per case.
         groups: One per case.
     """
     if not hits:
         return Share(None, 0.0, 1.0, 0)
     totals, sizes = _totals(hits, groups)
     value = float(np.sum(totals) / len(hits))
-    if len(sizes) == len(hits) and set(hits) <= {0.0, 1.0}:
-        return Share(value, *wilson(int(sum(hits)), len(hits)), len(hits))
-    return Share(value, *clustered(totals.tolist(), sizes.tolist()), len(hits))
+    parts = 1 if set(hits) <= {0.0, 1.0} else 2  # a half is one case of two that are alike
+    return Share(value, *clustered((totals * parts).tolist(), (sizes * parts).tolist()), len(hits))
 
 
 def length_effect(pairs: Sequence[Pair]) -> Length:
     """How the verdicts hang together with the lengths of the texts.
 
     The win rate at equal length is the intercept of a logistic regression of the win (ties a half) on the logarithm of
-    the ratio of lengths, quasi-likelihood with a sandwich error by group (Papke and Wooldridge 1996; the idea for judges:
-    Dubois et al. 2024, arXiv:2404.04475).
+    the ratio of lengths (Papke and Wooldridge 1996; the idea for judges: Dubois et al. 2024, arXiv:2404.04475).
 
     Args:
         pairs: Judged ones; those with an empty text are not looked at.
@@ -223,16 +222,17 @@ def length_effect(pairs: Sequence[Pair]) -> Length:
         return Length(longer, None, None, "all verdicts are the same")
     if spread == 0:
         return Length(longer, None, None, "all pairs are equally long")
-    codes = Groups.of([pair.group for pair in pairs])
-    # Not centred: 0 is equal length. The scale of Gelman et al. 2008, for which the prior is meant.
-    beta, errors = _logistic(worth, ratio / (2 * spread), codes)
-    reach = student(codes.n - 1)
+    if np.ptp(ratio) < 1e-9:
+        return Length(longer, None, None, "the texts of all pairs differ in length by the same ratio")
+    groups = Groups.of([pair.group for pair in pairs])
+    columns = np.stack([np.ones(len(ratio)), ratio / spread], axis=1)  # not centred: 0 is equal length
+    intercept, slope = _logistic(columns, worth, groups)
 
-    def told(at: int, scale: float) -> Share:
-        middle, half = beta[at] * scale, reach * errors[at] * scale
-        return Share(_sigmoid(middle), _sigmoid(middle - half), _sigmoid(middle + half), len(pairs))
+    def told(ends: Sequence[float], scale: float) -> Share:
+        value, low, high = (_sigmoid(end * scale) for end in ends)
+        return Share(value, low, high, len(pairs))
 
-    return Length(longer, told(0, 1.0), told(1, log(2) / (2 * spread)))
+    return Length(longer, told(intercept, 1.0), told(slope, log(2) / spread))
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,12 +359,17 @@ def _sign_test(pairs: Sequence[Pair]) -> tuple[float, str]:
 
     A group is one draw and counts for who wins more of its pairs, not at all where both win as many.
     """
+    net = _ahead(pairs)
+    over = " over groups" if len(net) < len(pairs) else ""
+    return mcnemar(net > 0, net < 0, list(map(str, range(len(net))))).p, f"exact sign test{over}"
+
+
+def _ahead(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """By how many pairs A is ahead of B, per group."""
     ahead: Counter[str] = Counter()
     for pair in pairs:
         ahead[pair.group] += (pair.verdict == "a") - (pair.verdict == "b")
-    net = np.array(list(ahead.values()), np.int64)
-    over = " over groups" if len(ahead) < len(pairs) else ""
-    return mcnemar(net > 0, net < 0, list(map(str, range(len(net))))).p, f"exact sign test{over}"
+    return np.array(list(ahead.values()), np.int64)
 
 
 def _turned(said: Said | None) -> Said | None:
@@ -394,9 +399,24 @@ def _needed(n: int, error: float, away: float) -> int:
 
     The test's own error is the one at no difference, where a pair that is no tie varies the more.
     """
-    of_one = n * error**2
+    of_one, away = n * error**2, abs(away)
     reach = _AT_LEVEL * sqrt(of_one + away**2) + _AT_POWER * sqrt(of_one)
     return ceil((reach / away) ** 2)
+
+
+def _sign_test_needs(pairs: Sequence[Pair], away: float) -> int:
+    """Pairs for the exact sign test over groups such as these (Fleiss, Levin and Paik 2003, 2.4, corrected for continuity).
+
+    It looks at who wins more of a group alone, so of pairs in groups it needs more than the interval does.
+    """
+    net = _ahead(pairs)
+    decided = int((net != 0).sum())
+    gap = abs(float((net > 0).sum()) / decided - 0.5) if decided else 0.0
+    if not gap or ((net > 0).sum() * 2 > decided) != (away > 0):
+        return 0  # who wins more groups is not who wins more pairs: no number follows
+    n = (_AT_LEVEL / 2 + _AT_POWER * sqrt(0.25 - gap**2)) ** 2 / gap**2
+    n *= (1 + sqrt(1 + 2 / (n * gap))) ** 2 / 4
+    return ceil(n * len(pairs) / decided)
 
 
 def _bootstrapped(hits: Sequence[float], groups: Sequence[str]) -> Share:
@@ -414,21 +434,70 @@ def _bootstrapped(hits: Sequence[float], groups: Sequence[str]) -> Share:
     return Share(found.value, found.low, found.high, len(hits))
 
 
-def _logistic(y: Floats, x: Floats, groups: Groups) -> tuple[Floats, Floats]:
-    """Intercept and slope of a logistic regression, and their errors by group."""
-    columns = np.stack([np.ones(len(x)), x], axis=1)
-    prior = np.diag([0.0, 1 / _SLOPE**2])
-    beta = np.zeros(2)
+def _logistic(columns: Floats, y: Floats, groups: Groups) -> list[tuple[float, float, float]]:
+    """Each coefficient of a logistic regression of two, with the ends of its interval.
+
+    Firth's likelihood (1993) keeps them finite where length decides every pair, and takes out the bias of few pairs; the
+    interval is the profile's (Heinze and Schemper 2002), as much wider or narrower as ties and groups make the variance.
+    """
+    top = _climb(columns, y, np.zeros(2), [0, 1])
+    rest = columns * (y - top.fitted)[:, None]
+    sums, varies = groups.sums(rest), top.fitted * (1 - top.fitted)
+    # A tie varies by a quarter less than what is won or lost, and pairs of a group as far as they go together.
+    ties = 1 - float((y == 0.5).sum()) / 4 / float(varies.sum())
+    cover = np.linalg.inv(top.information)
+    together = np.diag(cover @ (sums.T @ sums - rest.T @ rest) @ cover) / np.diag(cover)
+    sizes = np.bincount(groups.codes) * (1.0 if ties == 1 else 2.0)
+    alike = float((sizes * (sizes - 1)).sum())
+    reach = student(float(sizes.sum()) ** 2 / alike) if alike else _AT_LEVEL
+    found = []
+    for at in (0, 1):
+        drop = reach * sqrt(max(ties + float(together[at]), ties / 2))
+        step = drop * sqrt(float(cover[at, at]))
+        low, high = (_profile(columns, y, top, at, sign * step, drop) for sign in (-1, 1))
+        found.append((float(top.beta[at]), low, high))
+    return found
+
+
+class _Top(NamedTuple):
+    """Where a likelihood is highest: coefficients, fitted values, information, and its logarithm."""
+
+    beta: Floats
+    fitted: Floats
+    information: Floats
+    height: float
+
+
+def _climb(columns: Floats, y: Floats, beta: Floats, free: Sequence[int]) -> _Top:
+    """The top of Firth's likelihood over the free coefficients, the others as they are."""
     for _ in range(100):
-        fitted = _sigmoids(columns @ beta)
-        bread = np.linalg.inv((columns * (fitted * (1 - fitted))[:, None]).T @ columns + prior)
-        step = bread @ (columns.T @ (y - fitted) - prior @ beta)
-        beta = beta + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-12:
+        odds = columns @ beta
+        fitted = _sigmoids(odds)
+        weights = np.maximum(fitted * (1 - fitted), 1e-12)  # far out nothing varies any more
+        information = (columns * weights[:, None]).T @ columns
+        leverage = weights * ((columns @ np.linalg.inv(information)) * columns).sum(axis=1)
+        score = columns.T @ (y - fitted + leverage * (0.5 - fitted))
+        step = np.zeros(2)
+        step[free] = np.linalg.solve(information[np.ix_(free, free)], score[free])
+        if np.abs(step).max() < 1e-7:
             break
-    scores = groups.sums(columns * (y - _sigmoids(columns @ beta))[:, None])
-    spread = bread @ (scores.T @ scores * groups.n / (groups.n - 1)) @ bread
-    return beta, np.sqrt(np.maximum(np.diag(spread), 0.0))  # rounding may leave less than nothing
+        beta = beta + np.clip(step, -2, 2)
+    height = float((y * odds - np.logaddexp(0, odds)).sum()) + float(np.linalg.slogdet(information)[1]) / 2
+    return _Top(beta, fitted, information, height)
+
+
+def _profile(columns: Floats, y: Floats, top: _Top, at: int, step: float, drop: float) -> float:
+    """Where the likelihood, highest over the other coefficient, has fallen by ``drop² / 2``: by the secant method."""
+    before, short, beta = 0.0, -drop, top.beta.copy()
+    for _ in range(50):
+        beta[at] = top.beta[at] + step
+        there = _climb(columns, y, beta, [1 - at])
+        beta, found = there.beta.copy(), sqrt(max(0.0, 2 * (top.height - there.height))) - drop
+        if abs(found) < 1e-5 or found == short:
+            break
+        further = step - found * (step - before) / (found - short)
+        before, short, step = step, found, float(np.clip(further / step, 0.1, 3)) * step
+    return float(top.beta[at]) + step
 
 
 def _sigmoids(x: Floats) -> Floats:

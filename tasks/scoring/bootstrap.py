@@ -7,7 +7,8 @@ many of them to both sides as Student's t says, on the scale of log odds, where 
 
 Coverage is simulated in tests/scoring/test_bootstrap.py, of 300 groups of 1 to 3 rows that are alike (correlation 0.5) with
 labels in 40, 20 and 10 % of the rows: 94 to 96 % for F1 micro, macro and of the rarest label, subset accuracy, Hamming
-loss, AUROC and average precision. With fewer groups, or labels true or predicted in fewer than 50, expect less.
+loss, AUROC and average precision. Of labels true or predicted in fewer than 50 groups it is more, up to 99 %: such
+intervals are wider than they need be (docs/decisions.md).
 
 Where every draw gives the same figure (a perfect model, a label that is never found) the spread says nothing. Then the end
 that is not at 0 or 1 is what would still be seen one time in forty: ``0.025 ** (1 / n)`` of the way, n being the groups

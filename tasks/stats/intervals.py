@@ -25,9 +25,11 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 def clustered(hits: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
     """The 95 % interval of a share whose cases were drawn in clusters, such as turns in rows.
 
-    Wilson's interval, with the number of cases that would be as informative if they had been drawn one by one (the
-    variance of a ratio of cluster totals, linearised) and Student's t with one degree less than there are clusters. After
-    Korn and Graubard 1998 and Franco, Little, Louis and Slud 2019 (doi:10.1093/jssam/smy019).
+    Wilson's interval, with the number of cases that would be as informative if they had been drawn one by one (after
+    Korn and Graubard 1998 and Franco, Little, Louis and Slud 2019, doi:10.1093/jssam/smy019). The variance is that of the
+    jackknife over clusters, linearised: a cluster that holds many of the cases pulls the share towards itself, and looks
+    less unlike it than it is (Bell and McCaffrey 2002). Student's t has the degrees with which that variance would spread
+    if cases were independent: ``N² / sum(n (n - 1))``. So clusters of one case each give Wilson's own interval.
 
     Its coverage is simulated in tests/stats/test_intervals.py: 94 to 96 % from 100 clusters, for shares of 5 to 95 % and
     a correlation within clusters up to 0.1; less where errors are rarer and come in clumps.
@@ -37,16 +39,20 @@ def clustered(hits: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
         sizes: Cases per cluster, at least one in each.
 
     Returns:
-        Low and high, from 0 to 1; (0, 1) with fewer than three clusters, whose spread says nothing.
+        Low and high, from 0 to 1; (0, 1) with fewer than three clusters of several cases, whose spread says nothing.
     """
     h, n = np.asarray(hits, float), np.asarray(sizes, float)
+    total, alike = float(n.sum()), float((n * (n - 1)).sum())
+    if not alike:
+        return wilson(int(h.sum()), len(n))
     if len(h) < 3:
         return 0.0, 1.0
-    share = float(h.sum() / n.sum())
-    spread = float(((h - share * n) ** 2).sum()) * len(h) / (len(h) - 1) / float(n.sum()) ** 2
+    share = float(h.sum()) / total
+    apart = (h - share * n) / (1 - n / total)
+    variance = float((apart**2).sum()) * (len(h) - 1) / len(h) / total**2
     # Clusters that are all alike say nothing about how they vary: then each counts as one case.
-    effective = share * (1 - share) / spread if spread > 0 else len(h)
-    return _score(share, effective, student(len(h) - 1))
+    effective = 1 + share * (1 - share) / variance if variance > 0 else len(h)
+    return _score(share, effective, student(total**2 / alike))
 
 
 def difference(
@@ -64,7 +70,7 @@ def _score(share: float, n: float, z: float) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + zz)), min(1.0, (middle + half) / (1 + zz))
 
 
-def student(degrees: int) -> float:
+def student(degrees: float) -> float:
     """97.5 % of Student's t: Abramowitz and Stegun 26.7.5, off by 3 % at two degrees, by 0.1 % from five."""
     z, d = _Z, degrees
     return (

@@ -76,6 +76,26 @@ def test_the_interval_of_turns_in_rows_covers_95_percent(rows: int, share: float
     assert pytest.approx(0.95, abs=0.01) == covered / sets
 
 
+@pytest.mark.parametrize(("rows", "share", "correlation"), [(10, 0.6, 0.2), (20, 0.6, 0.2), (40, 0.6, 0.1)])
+def test_few_rows_of_which_some_hold_most_of_the_turns_are_covered_as_well(
+    rows: int, share: float, correlation: float
+) -> None:
+    random = np.random.default_rng(5)
+    sets, covered = 4_000, 0
+    more = (1 - correlation) / correlation
+    for _ in range(sets):
+        sizes = np.minimum(1 + random.pareto(1.2, rows).astype(int), 60)
+        hits = random.binomial(sizes, random.beta(share * more, (1 - share) * more, rows))
+        low, high = clustered(hits.tolist(), sizes.tolist())
+        covered += low <= share <= high
+    assert pytest.approx(0.95, abs=0.017) == covered / sets
+
+
+def test_rows_of_one_turn_each_have_wilsons_own_interval() -> None:
+    assert wilson(3, 8) == clustered([1, 1, 1, 0, 0, 0, 0, 0], [1] * 8)
+    assert wilson(1, 1) == clustered([1], [1])
+
+
 def test_rare_errors_that_come_in_clumps_are_covered_less_and_we_say_so() -> None:
     covered = [
         low <= 0.02 <= high for low, high in (clustered(*drawn) for drawn in rows_of_turns(7, 3000, 100, 0.02, 0.2))
