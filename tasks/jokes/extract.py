@@ -66,7 +66,7 @@ def extract_windows(
         account: Who pays.
         model: As the service names it.
         language: Of the transcripts.
-        again: Windows, by ``row``, that are asked although the journal knows their answer.
+        again: Windows, by ``row``, that are asked once more where the journal's answer is none.
 
     Returns:
         Rows of ``WINDOW_JOKES``, as many and in the same order.
@@ -80,9 +80,9 @@ def extract_windows(
     parts = [_Part(number, (), row["text"]) for number, row in enumerate(rows)]
     while parts:
         questions = [prompts.extract(model, part.text, language) for part in parts]
-        fresh = [rows[part.row]["row"] in again for part in parts]
+        failed = [rows[part.row]["row"] in again for part in parts]
         halves: list[_Part] = []
-        for part, question, reply in zip(parts, questions, ask(engine, questions, account, fresh), strict=True):
+        for part, question, reply in zip(parts, questions, ask(engine, questions, account, failed), strict=True):
             answered[part.row].append((part, reply, question))
             if reply.refusal == CUT:
                 texts = halve(part.text)
@@ -94,15 +94,23 @@ def extract_windows(
     return finished
 
 
-def ask(engine: Engine, questions: Sequence[Question], account: Account, fresh: Sequence[bool]) -> list[Reply]:
-    """Replies in order; those questions that are fresh are asked whatever the journal knows."""
-    replies: dict[int, Reply] = {}
-    for wanted in (False, True):
-        places = [place for place, flag in enumerate(fresh) if flag is wanted]
-        if places:
-            some = engine.ask([questions[place] for place in places], account=account, fresh=wanted)
-            replies.update(zip(places, some, strict=True))
-    return [replies[place] for place in range(len(questions))]
+def ask(engine: Engine, questions: Sequence[Question], account: Account, failed: Sequence[bool]) -> list[Reply]:
+    """Replies in order; a question that failed before is asked once more.
+
+    Not if its answer is good by now: then a forced run was cut off after it had paid for it. Nor if it is
+    ``UNANSWERED``: the journal keeps no such answer, so it was asked just now.
+    """
+    replies = engine.ask(questions, account=account)
+    again = [
+        place
+        for place, (question, reply) in enumerate(zip(questions, replies, strict=True))
+        if failed[place] and reply.refusal != UNANSWERED and failure(question, reply)
+    ]
+    if again:
+        fresh = engine.ask([questions[place] for place in again], account=account, fresh=True)
+        for place, reply in zip(again, fresh, strict=True):
+            replies[place] = reply
+    return replies
 
 
 def halve(text: str) -> list[str]:

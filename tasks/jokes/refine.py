@@ -53,7 +53,7 @@ def refine_jokes(
         account: Who pays.
         variety: The language as it is spoken where the jokes come from, such as ``Chilean Spanish``.
         wanted: Whether a joke, with what is known of it by then, is worth a step.
-        again: Joke, by ``row``, and step: asked although the journal knows the answer.
+        again: Joke, by ``row``, and step: asked once more where the journal's answer is none.
 
     Returns:
         Rows of ``JOKES_REFINED``, as many and in the same order.

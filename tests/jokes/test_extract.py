@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.chat.fence import recites
-from tasks.chat.protocol import CUT, REFUSED, UNREADABLE, Question, Reply
+from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Question, Reply
 from tasks.jokes import prompts
 from tasks.jokes.extract import FLOOR_CHARS, LEAKED, AllRefused, extract_windows, halve
 from tasks.jokes.prompts import Joke, Repertoire
@@ -91,10 +91,10 @@ def test_one_refused_window_costs_only_itself_and_all_of_them_are_an_error() -> 
         _extract(_windows("[00:01] malo", "[00:02] malo"), engine)
 
 
-def test_only_named_windows_are_asked_afresh() -> None:
-    engine = Answering(_one_joke)
-    rows = _extract(_windows("[00:01] a", "[00:02] b", "[00:03] c"), engine, again=(1,))
-    assert ["a", "b", "c"] == [row["jokes"][0]["quote"] for row in rows]
+def test_of_named_windows_those_without_an_answer_are_asked_afresh() -> None:
+    codes = {"a": UNREADABLE, "b": UNREADABLE, "c": UNANSWERED}
+    engine = Answering(lambda question: codes.get(question.messages[1][1].splitlines()[1][8:]) or _one_joke(question))
+    _extract(_windows("[00:01] a", "[00:02] b", "[00:03] c", "[00:04] d"), engine, again=(1, 2, 3))
     assert 1 == len(engine.fresh)
     assert "[00:02] b" in engine.fresh[0].messages[1][1]
 

@@ -25,6 +25,7 @@ from tasks.jokes.collect import collect, collect_extracted
 from tasks.jokes.locate import locate
 from tasks.jokes.report import write_report
 from tasks.jokes.sources import BadSource
+from tasks.remote.errors import Denied
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT
 from tasks.storage.errors import PermanentError
@@ -347,6 +348,26 @@ def test_force_asks_again_only_about_what_was_not_answered(tmp_path: Path, askin
     whole = _walk(tmp_path / "whole", asking(tmp_path / "whole", Counting()))
     texts = [read_table(each.tables.table, JOKES, ["id", "text", "keep"]).to_pylist() for each in (healed, whole)]
     assert texts[0] == texts[1]
+
+
+def test_a_forced_run_that_ends_early_has_paid_for_what_was_answered_by_then(tmp_path: Path, asking: Asking) -> None:
+    walked = _walk(tmp_path, asking(tmp_path, Counting(_saying("no JSON at all", ""))), chunk_size=5)
+    assert 5 == read_table(walked.tables.rejected, JOKES_REJECTED).num_rows
+
+    def denied(question: Question) -> Completion | None:
+        if "familia muy educada" in question.messages[1][1]:
+            raise Denied("The key was taken back.")
+        return None
+
+    walked.windows.set_aside(None)
+    cut_off, good = Counting(denied), Counting()
+    with pytest.raises(Denied):
+        _walk(tmp_path, asking(tmp_path, cut_off), chunk_size=5)
+    healed = _walk(tmp_path, asking(tmp_path, good), chunk_size=5)
+    assert 0 == read_table(healed.tables.rejected, JOKES_REJECTED).num_rows
+    assert 1 < cut_off.asked.total()
+    (twice,) = cut_off.asked & good.asked
+    assert "familia muy educada" in twice
 
 
 def test_without_keywords_a_kept_joke_is_asked_for_without_one(tmp_path: Path, asking: Asking) -> None:
