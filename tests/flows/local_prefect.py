@@ -13,11 +13,11 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 import psutil
@@ -28,6 +28,8 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 # Only a test that fails waits so long; a busy machine takes its time.
 PATIENCE_SECONDS = 600.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+T = TypeVar("T")
 
 
 class LocalPrefect(local_prefect.LocalPrefect):
@@ -50,7 +52,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         for process in self.ours():
-            process.wait(10)
+            process.wait(60)
 
     def start_worker(self, pool: str = "cpu") -> None:
         """Start the worker, also after it was killed."""
@@ -96,21 +98,22 @@ class LocalPrefect(local_prefect.LocalPrefect):
         state: dict[str, Any] = self.get(f"/flow_runs/{run_id}")["state"]
         return state
 
-    def wait(self, run_id: str, *types: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+    def wait(self, run_id: str, *types: str) -> dict[str, Any]:
         """Wait until a flow run is in one of these states (any final one when none is named); that state."""
         wanted = types or FINAL
-        until = time.monotonic() + seconds
-        state: dict[str, Any] = {}
-        while time.monotonic() < until:
-            with suppress(httpx.TransportError):  # a server that was killed
-                state = self.state(run_id)
-                if state["type"] in wanted:
-                    return state
-                if state["type"] in FINAL:
-                    break
-            time.sleep(0.2)
-        told = "\n".join(self.logs(run_id)[-30:])
-        raise AssertionError(f"{state.get('name')} ({state.get('message')}), not {wanted}. Its log:\n{told}")
+
+        def state() -> dict[str, Any] | None:
+            now = self.state(run_id)
+            return now if now["type"] in {*wanted, *FINAL} else None
+
+        found = until(state, lambda: f"not {wanted}, but {self._told(run_id)}")
+        assert found["type"] in wanted, f"not {wanted}, but {self._told(run_id)}"
+        return found
+
+    def _told(self, run_id: str) -> str:
+        """State and end of the log of a flow run, for a test that fails."""
+        state, lines = self.state(run_id), "\n".join(self.logs(run_id)[-30:])
+        return f"{state['name']} ({state['message']}). Its log:\n{lines}"
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
         """Flow runs of a deployment, the first one first."""
@@ -119,18 +122,17 @@ class LocalPrefect(local_prefect.LocalPrefect):
         runs: list[dict[str, Any]] = self.post("/flow_runs/filter", wanted)
         return runs
 
-    def restart_of(self, run_id: str, seconds: float = PATIENCE_SECONDS) -> str:
+    def restart_of(self, run_id: str) -> str:
         """Wait for the run that the automation starts after a crash, with one restart more; its id."""
         crashed = self.get(f"/flow_runs/{run_id}")
         parameters = {**crashed["parameters"], "restarts": crashed["parameters"].get("restarts", 0) + 1}
         wanted = {"deployments": {"id": {"any_": [crashed["deployment_id"]]}}}
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for run in self.post("/flow_runs/filter", wanted):
-                if run["parameters"] == parameters:
-                    return str(run["id"])
-            time.sleep(0.2)
-        raise AssertionError(f"no run of the same deployment with {parameters} after {seconds} s")
+
+        def restarted() -> str | None:
+            found = self.post("/flow_runs/filter", wanted)
+            return next((str(run["id"]) for run in found if run["parameters"] == parameters), None)
+
+        return until(restarted, lambda: f"no run of the same deployment with {parameters}")
 
     def task_runs(self, run_id: str) -> list[dict[str, Any]]:
         """Task runs of a flow run. Their states reach the server late: count files instead where you can."""
@@ -142,26 +144,27 @@ class LocalPrefect(local_prefect.LocalPrefect):
         """Messages that a flow run has logged."""
         return [line["message"] for line in self.log_lines(run_id, EPOCH)]
 
-    def wait_for_log(self, run_id: str, text: str, seconds: float = PATIENCE_SECONDS) -> str:
-        """Wait until a flow run has logged a message with this text; that message."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for message in self.logs(run_id):
-                if text in message:
-                    return message
-            time.sleep(0.2)
-        raise AssertionError(f"{text!r} was not logged in {seconds} s:\n" + "\n".join(self.logs(run_id)))
+    def wait_for_log(self, run_id: str, text: str) -> str:
+        """Wait until a flow run has logged a message with this text, which comes late; that message."""
+        return until(
+            lambda: next((message for message in self.logs(run_id) if text in message), None),
+            lambda: f"{text!r} was not logged:\n" + "\n".join(self.logs(run_id)),
+        )
 
-    def flow_process(self, run_id: str, seconds: float = PATIENCE_SECONDS) -> psutil.Process:
+    def flow_process(self, run_id: str) -> psutil.Process:
         """The process of a flow run; waits until it is there."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for process in self.ours():
-                with suppress(psutil.NoSuchProcess):
-                    if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:
-                        return process
-            time.sleep(0.1)
-        raise AssertionError(f"no process of flow run {run_id} after {seconds} s")
+        return until(lambda: self._process_of(run_id), lambda: f"no process: {self._told(run_id)}")
+
+    def wait_for_its_process(self, run_id: str) -> None:
+        """Wait until the process of a flow run is gone."""
+        until(lambda: self._process_of(run_id) is None, lambda: "the worker did not let go of the process")
+
+    def _process_of(self, run_id: str) -> psutil.Process | None:
+        for process in self.ours():
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:
+                    return process
+        return None
 
     def ours(self) -> Iterator[psutil.Process]:
         """Every process that has our server's home in its environment."""
@@ -180,7 +183,23 @@ def free_port() -> int:
         return port
 
 
+def until(found: Callable[[], T | None], told: Callable[[], str] = lambda: "it did not come about") -> T:
+    """Ask until there is something true; that. A server that was killed, is starting or is busy is asked again.
+
+    Args:
+        found: What is asked.
+        told: What a test that fails says.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with suppress(httpx.HTTPError):
+            if there := found():
+                return there
+        assert time.monotonic() < end, f"After {PATIENCE_SECONDS:.0f} s: {told()}"
+        time.sleep(0.1)
+
+
 def _kill(process: psutil.Process | None) -> None:
     assert process is not None, "it does not run"
     os.kill(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)

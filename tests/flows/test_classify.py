@@ -66,7 +66,6 @@ def test_memes_are_classified_and_a_retry_does_only_what_is_missing(
         done = {path: path.stat().st_mtime_ns for job in (vlm, clip) for path in job.folder.glob("chunks/*.parquet")}
         obstacle.rmdir()
         local.retry(run)
-        local.wait(run, "RUNNING")
         local.wait(run, "COMPLETED")
         keys = {artifact["key"] for artifact in local.post("/artifacts/filter", {})}
         assert "classify-memes" in keys

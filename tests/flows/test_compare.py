@@ -9,8 +9,7 @@ import json
 import os
 import signal
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.judging.plan import JUDGE, WRITE
 from tasks.storage.schemas import COMPARED, PAIRS_JUDGED, WRITTEN
 from tasks.storage.tables import read_table
-from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
+from tests.flows.local_prefect import LocalPrefect, until
 from tests.standin import MistralBatchStandIn
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -100,12 +99,10 @@ def test_retry_writes_and_asks_only_what_is_missing(local: LocalPrefect, toys: T
         run = run if job is judging else local.run(DEPLOYMENT, **toys.asked, name="once")
         if job is judging:
             local.retry(run)
-            local.wait(run, "RUNNING")
         assert "chunks failed: chunk-00001." in local.wait(run, "FAILED")["message"]
         path.rmdir()
         assert [1] == [chunk.number for chunk in job.pending(schema)]
     local.retry(run)
-    local.wait(run, "RUNNING")
     local.wait(run, "COMPLETED")
     assert whole == {name: (toys.data / "tables" / f"once{name}").read_bytes() for name in whole}
     assert 2 * asked == calls(toys), "what was judged is in the journal"
@@ -170,13 +167,6 @@ def test_in_batches_every_question_is_asked_once_at_half_the_price(
     told = local.wait(run, "COMPLETED")
     assert ("Estimated", 2) == (told["name"], standin.stats()["batches"])
     assert told["message"].startswith("48 calls")
-
-
-def until(there: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
 
 
 def test_what_cannot_be_says_why(local: LocalPrefect, toys: Toys, standin: MistralBatchStandIn) -> None:

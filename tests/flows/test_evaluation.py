@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.storage.schemas import PREDICTIONS
 from tests.evaluation.made import Made, make
-from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
+from tests.flows.local_prefect import LocalPrefect, until
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 DEPLOYMENT = "evaluate-adapter/mmhs150k"
@@ -77,7 +76,6 @@ def test_retry_does_only_what_is_missing(local: LocalPrefect, toy: Made) -> None
     assert "1 of 3 chunks failed: chunk-00001." in local.wait(run, "FAILED")["message"]
     obstacle.rmdir()
     local.retry(run)
-    local.wait(run, "RUNNING")
     local.wait(run, "COMPLETED")
     now = {chunk.number: job.path(chunk).stat().st_mtime_ns for chunk in job.chunks()}
     assert [1] == [number for number, when in now.items() if when != kept[number]]
@@ -138,14 +136,12 @@ def test_an_adapter_that_was_just_trained_is_measured_by_itself(
     asked = {"dataset": "squares", "base_model": str(base), "preset": "", "images": str(images), "settings": settings}
     run = local.run("finetune-lora/mmhs150k", **asked, device="cpu", name="squares")
     local.wait(run, "COMPLETED")
-    until, found = time.monotonic() + PATIENCE_SECONDS, list[str]()
-    while not found:
-        assert time.monotonic() < until, "no run was set off"
-        time.sleep(0.2)
-        parameters = {each["id"]: each["parameters"] for each in local.runs(DEPLOYMENT)}
-        found = [each for each, given in parameters.items() if given.get("images") == str(images)]
-    assert "cpu" == parameters[found[0]]["device"]
-    local.wait(found[0], "COMPLETED")
+    found = until(
+        lambda: [each for each in local.runs(DEPLOYMENT) if each["parameters"].get("images") == str(images)],
+        lambda: "no run was set off",
+    )
+    assert "cpu" == found[0]["parameters"]["device"]
+    local.wait(found[0]["id"], "COMPLETED")
     (adapter,) = (toy.data / "adapters").glob("squares-*")
     (report,) = (toy.data / "reports").glob(f"evaluate-{adapter.name}-*")
     notes = json.loads((report / "report.json").read_bytes())["notes"]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from tasks.chunks.manifest import read_manifest
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT
 from tasks.storage.schemas import JOKES
 from tasks.storage.tables import read_table
-from tests.flows.local_prefect import PATIENCE_SECONDS, LocalPrefect
+from tests.flows.local_prefect import LocalPrefect, until
 from tests.standin import MistralBatchStandIn
 
 DEPLOYMENT = "mine-jokes/vina"
@@ -49,23 +46,6 @@ def _without_restarts(local: LocalPrefect) -> None:
             httpx.patch(url, json={"enabled": False}, trust_env=False, timeout=30).raise_for_status()
 
 
-def _paused(local: LocalPrefect, run: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until a run is suspended and its process is gone."""
-    local.wait(run, "PAUSED", seconds=seconds)
-    until = time.monotonic() + seconds
-    while run in _runs_with_a_process(local):
-        assert time.monotonic() < until, "the worker did not let go of the process"
-        time.sleep(0.2)
-
-
-def _runs_with_a_process(local: LocalPrefect) -> set[str]:
-    found = set()
-    for process in local.ours():
-        with suppress(psutil.NoSuchProcess):  # it has just ended
-            found.add(process.environ().get("PREFECT__FLOW_RUN_ID", ""))
-    return found
-
-
 def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with MistralBatchStandIn(latency_ms=150) as standin:
@@ -95,16 +75,12 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             standin.reset()
             run = local.run(DEPLOYMENT, **ASKED)
             process = local.flow_process(run)
-            until = time.monotonic() + 120
-            while len(list(data.glob("jobs/extract-*/chunks/*.parquet"))) < 2:
-                assert time.monotonic() < until
-                time.sleep(0.02)
+            until(lambda: len(list(data.glob("jobs/extract-*/chunks/*.parquet"))) >= 2)
             process.kill()
             local.wait(run, "CRASHED")
             # The worker reports a crash twice; the second report would end a retry that came before it.
             local.wait_for_log(run, "Check whether the flow run exceeded its memory allocation")
             local.retry(run)
-            local.wait(run, "RUNNING")
             local.wait(run, "COMPLETED")
             assert whole == _tables(data)
             killed = standin.stats()
@@ -115,10 +91,9 @@ def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path
             _clear(data)
             standin.reset()
             run = local.run(DEPLOYMENT, **{**ASKED, "budget_usd": spent / 2 + 0.003})
-            _paused(local, run)
-            assert any(
-                "The budget is reached" in line and "Resume on this flow run" in line for line in local.logs(run)
-            )
+            local.wait(run, "PAUSED")
+            local.wait_for_its_process(run)
+            assert "The budget is reached" in local.wait_for_log(run, "Resume on this flow run")
             some = standin.stats()["distinct"]
             assert 0 < some < stats["distinct"]
             assert not local.resume(run), "the form has to be filled in"

@@ -92,7 +92,7 @@ def test_foreground_brings_back_what_dies_and_ends_it_all_on_sigterm(
             local.wait_for_server()
         finally:
             foreground.terminate()
-        assert foreground.wait(60) == 0
+        assert foreground.wait(120) == 0
     assert [] == list(local.ours())
 
 
@@ -116,10 +116,10 @@ def test_a_run_is_followed_with_the_run_that_it_sets_off(local: local_prefect.Lo
     assert {str(pack), str(local.data / "tables" / "mine-eu.parquet")} <= made
 
     # With SQLAlchemy 2.1 the server plans no run of any schedule, and says so in its log only.
-    until = time.monotonic() + local_prefect.PATIENCE_SECONDS
-    while not [run for run in local.runs("pull-reviews/spanish") if run["auto_scheduled"]]:
-        assert time.monotonic() < until, "no pull was scheduled"
-        time.sleep(0.5)
+    local_prefect.until(
+        lambda: [run for run in local.runs("pull-reviews/spanish") if run["auto_scheduled"]],
+        lambda: "no pull was scheduled",
+    )
 
     blind = {**local.env, "PATH": str(tmp_path)}  # nvidia-smi is not found
     refused = subprocess.run(
