@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from sys import maxsize
 from typing import TYPE_CHECKING
 
 from tasks.models.label_sets import LabelSets
@@ -59,7 +60,7 @@ class Room:
         self._family, text = find_family(base_model, prompt, min_pixels, max_pixels)
         self._longest = AnswerTree(label_sets, self._family).longest if label_sets else None
         limits = ("max_position_embeddings", *(["sliding_window"] if label_sets else []))
-        self._most: int = min(limit for name in limits if (limit := getattr(text, name, None)))
+        self._most: int = min((limit for name in limits if (limit := getattr(text, name, None))), default=maxsize)
         self._of_image = cache(self._count_image)
 
     def check(self, text: str, completion: str, size: Size | None, image: Callable[[], Image]) -> None:
