@@ -53,6 +53,7 @@ SENDINGS = 3  # of a line that the service fails on
 FAILED_BATCHES = 2  # with the same lines, until a person has to look
 FINDINGS = 3  # of a batch among the account's, before it counts as never created
 KEPT_DAYS = 7  # for which a service that knows neither a batch nor its file is taken for another account's
+DOWNLOADS = 3  # of a file of answers that comes damaged, until the run gives up
 IN_VAIN = 10  # looks at batches in a row that tell nothing, until the run gives up: some minutes
 # Any other state counts as running: a batch that has not ended must not be submitted again.
 ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED", "GONE"})
@@ -360,20 +361,47 @@ class BatchAsker:
     def _collect(self, batch: Batch, job: Job, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
         """Take a batch's lines: answers into the journal, failed ones counted."""
         places = {key: place for place, key in enumerate(batch.keys) if key in left and not batch.taken[place]}
-        answered = 0
-        for file_id in job.files:
+        answered = sum(self._read_file(file_id, batch, job, places, left, given) for file_id in job.files)
+        taking = _Taking(batch, left, self._batches, self._prices)
+        # Answered, by its own count, and not in its files: it may be on the bill.
+        unseen = min(max(job.answered - answered, 0), len(places))
+        taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
+        self._take(taking, given)
+
+    def _read_file(
+        self,
+        file_id: str,
+        batch: Batch,
+        job: Job,
+        places: dict[bytes, int],
+        left: dict[bytes, _Open],
+        given: dict[bytes, Reply],
+    ) -> int:
+        """Take the lines of one of a batch's files; how many of them are answers.
+
+        Raises:
+            Unreachable: It comes damaged every time. What it lacks is on the bill, so it is not submitted again.
+        """
+        for _ in range(DOWNLOADS):
+            answered = 0
+            torn: list[bytes] = []
             with tempfile.TemporaryFile(dir=self._journal.path.parent) as file:
                 run(send(self._gate, partial(self._batches.download, file_id, file)))
                 file.seek(0)
                 while some := list(islice(file, _SLICE)):
                     taking = _Taking(batch, left, self._batches, self._prices)
                     answered += sum(taking.read(line, places) for line in some)
+                    torn += taking.torn
                     self._take(taking, given)
-        taking = _Taking(batch, left, self._batches, self._prices)
-        # Answered, by its own count, and not in its files: it may be on the bill.
-        unseen = min(max(job.answered - answered, 0), len(places))
-        taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
-        self._take(taking, given)
+            if not torn or not places:
+                return answered
+            time.sleep(self._pauses[0])
+        raise Unreachable(
+            f"The file {file_id} with answers of batch {job.id} came damaged {DOWNLOADS} times: a line of it begins "
+            f"{torn[0][:80].decode(errors='replace')!r}. What could be read is kept, and nothing is submitted again, since "
+            "what the file lacks is paid for. Retry to fetch it once more. If it stays so, delete the file at the service: "
+            "then the next run submits what is missing."
+        )
 
     def _take(self, taking: _Taking, given: dict[bytes, Reply]) -> None:
         if not taking.places:
@@ -481,6 +509,7 @@ class _Taking:
         self.batch = batch
         self.left = left
         self.places: list[int] = []
+        self.torn: list[bytes] = []  # lines that are none: of a file that broke off, or a page in its place
         self.replies: dict[bytes, Reply] = {}
         self._batches = batches
         self._prices = prices
@@ -492,13 +521,21 @@ class _Taking:
         Returns:
             Whether it is an answer. A question that no line names is missing.
         """
+        if not line.strip():
+            return False
         try:
             stored = json.loads(line)
-            key = bytes.fromhex(stored["custom_id"])
-            response = stored.get("response") or {}
-            status, body, error = response.get("status_code"), response.get("body"), stored.get("error")
-        except (ValueError, KeyError, TypeError, AttributeError):
+            named = str(stored["custom_id"])
+        except (ValueError, KeyError, TypeError):
+            self.torn.append(line)
             return False
+        try:
+            key = bytes.fromhex(named)
+        except ValueError:
+            return False  # none of ours
+        response = stored.get("response")
+        response = response if isinstance(response, dict) else {}
+        status, body, error = response.get("status_code"), response.get("body"), stored.get("error")
         good = status == 200 and not error
         if key not in places:
             return good

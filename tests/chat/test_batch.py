@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from tasks.chat.asker import Asker
-from tasks.chat.batch import AfterBatches, BatchAsker, BatchFailed, BatchUnderWay
+from tasks.chat.batch import AfterBatches, BatchAsker, BatchFailed, BatchUnderWay, _Taking
 from tasks.chat.mistral import Options, open_chat
 from tasks.chat.mistral_batch import open_batches
 from tasks.chat.prices import PriceUnknown, read_prices
@@ -24,6 +24,7 @@ from tasks.chat.scripted import Options as ScriptedOptions
 from tasks.chat.scripted import open_chat as open_scripted
 from tasks.remote.errors import Denied, Unreachable
 from tasks.remote.journal import Journal
+from tasks.remote.loop import run
 from tasks.storage.errors import DiskFull, PermanentError
 from tests.chat.dying_batch import JOB, MODEL, QUESTIONS, STEPS
 from tests.standin import MistralBatchStandIn
@@ -203,6 +204,58 @@ def test_a_line_that_stands_in_no_file_is_asked_again(standin: MistralBatchStand
 
     assert ["SAY GOOD", None] == [reply.text for reply in replies]
     assert "has no line for it" in replies[1].message
+
+
+def test_a_file_of_answers_that_comes_damaged_is_fetched_again_and_not_paid_again(
+    standin: MistralBatchStandIn, journal: Journal
+) -> None:
+    standin.switch(damaged=2)
+    words = ["one", "two", "three", "four"]
+
+    replies = ask(standin, journal, questions(*words))
+
+    assert [f"SAY {word.upper()}" for word in words] == [reply.text for reply in replies]
+    stats = standin.stats()
+    assert (3, 1, 0) == (stats["downloads"], stats["batches"], stats["paid_again"])
+    assert pytest.approx(sum(reply.cost_usd for reply in replies)) == journal.spent(["job"]).usd
+
+
+@pytest.mark.parametrize(("deleted", "batches"), [(False, 1), (True, 2)])
+def test_a_file_of_answers_that_stays_damaged_ends_the_run_and_is_lost_only_when_it_is_deleted(
+    standin: MistralBatchStandIn, journal: Journal, deleted: bool, batches: int
+) -> None:
+    standin.switch(damaged=100)
+    asked = questions("one", "two", "three", "four")
+
+    said = r"The file (\S+) with answers of batch job-1 came damaged 3 times: .*delete the file at the service"
+    with pytest.raises(Unreachable, match=said) as error:
+        ask(standin, journal, asked)
+    with pytest.raises(Unreachable, match=said):
+        _online(standin, journal, "three", "four")
+
+    assert (1, 0) == (standin.stats()["batches"], standin.stats()["requests"])
+    found = journal.get([key_of_question(f"mistral@{standin.url}", question) for question in asked])
+    assert 0 < len(found) < len(asked)
+    standin.switch(damaged=0)
+    if deleted:
+        run(open_batches(_open_chat(standin.url)).delete(str(error.value).split()[2]))
+    assert ["SAY ONE", "SAY TWO", "SAY THREE", "SAY FOUR"] == [reply.text for reply in ask(standin, journal, asked)]
+    assert batches == standin.stats()["batches"]
+
+
+def test_lines_that_nobody_asked_for_are_passed_over(standin: MistralBatchStandIn, journal: Journal) -> None:
+    asker = open_asker(standin.url, journal)
+    left = asker._missing(questions("one"), fresh=False)
+    asker._submit(left, JOB)
+    (batch,) = journal.open_batches(asker.name)
+    taking, places = _Taking(batch, left, asker._batches, read_prices()), {batch.keys[0]: 0}
+
+    for line in (b"\n", b'{"custom_id": "ffff"}\n', b'{"custom_id": "no hex"}\n'):
+        assert not taking.read(line, places)
+    assert ([], 1) == (taking.torn, len(places))
+    for line in (b"[]\n", b'{"object": "error"}\n', b'{"custom_id": "ff'):
+        assert not taking.read(line, places)
+    assert 3 == len(taking.torn)
 
 
 @pytest.mark.parametrize(("end", "answered"), [("FAILED", 0), ("TIMEOUT_EXCEEDED", 2), ("CANCELLED", 2)])

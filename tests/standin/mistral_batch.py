@@ -66,6 +66,7 @@ class BatchSwitches(Switches):
         late: A new batch is listed only from this listing of batches on.
         blind: So many looks at a batch get 503.
         slow_files: So many looks at a batch that has ended show no files.
+        damaged: So many downloads are damaged: by turns cut in the middle of a line, or a page of HTML in its place.
         state: The word for a batch that is being answered.
     """
 
@@ -80,6 +81,7 @@ class BatchSwitches(Switches):
     late: int = 0
     blind: int = 0
     slow_files: int = 0
+    damaged: int = 0
     state: str = "RUNNING"
 
 
@@ -160,6 +162,12 @@ class MistralWithBatches(Mistral):
         if len(place) == 1:
             return Reply(200, dumps({**self.told(place[0], f"{place[0]}.jsonl"), "deleted": False}))
         counts.downloads += 1
+        if self.switches.damaged:
+            self.switches.damaged -= 1
+            if counts.downloads % 2 == 0:
+                return Reply(200, b"<!DOCTYPE html><title>trasvase stand-in</title>", HTML, "damaged")
+            content = self.files[place[0]]
+            return Reply(200, content[: len(content) * 3 // 5], b"application/octet-stream", "damaged")
         return Reply(200, self.files[place[0]], b"application/octet-stream")
 
     def stored(self, name: str, content: bytes) -> dict[str, Any]:
