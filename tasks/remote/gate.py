@@ -29,6 +29,7 @@ FALL = 0.7
 LOWEST_RATE = 0.5  # requests per second; a service that refuses these is left alone by the circuit
 LONGEST_COOL_DOWN_SECONDS = 120.0
 CIRCUIT_SECONDS = 300.0
+LONGEST_CIRCUIT_SECONDS = 86_400.0  # a header may ask for a million years
 SHARE = 0.995  # of a rate that the service names: its clock is not ours
 ISOLATED = 0.25  # of the last answers may be refusals that only their own requests wait out
 PATIENCE_SECONDS = 120.0  # without one good answer, then the circuit opens
@@ -186,6 +187,7 @@ class Gate:
         if now >= self._cool_until:
             self._cool_downs += 1
         pause = 2.0 ** (self._cool_downs - 1) if retry_after_seconds is None else retry_after_seconds
+        pause = min(pause, LONGEST_CIRCUIT_SECONDS)
         if now - self._refused_since > PATIENCE_SECONDS or pause > LONGEST_COOL_DOWN_SECONDS:
             self._open_until = max(self._open_until, now + max(pause, CIRCUIT_SECONDS))
         self._cool_until = max(self._cool_until, now + pause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -153,11 +154,12 @@ def test_refusals_without_end_open_the_circuit(clock: Clock) -> None:
     asyncio.run(_enter(gate))  # then one may try again
 
 
-def test_a_very_long_retry_after_ends_the_run_instead_of_hanging_it(clock: Clock) -> None:
+@pytest.mark.parametrize("seconds", [3_600.0, 1e12, math.inf])
+def test_a_very_long_retry_after_ends_the_run_instead_of_hanging_it(clock: Clock, seconds: float) -> None:
     gate = Gate("Google", at_once=8, rate=10, max_rate=10, clock=clock)
-    gate.refused(3_600)
+    gate.refused(seconds)
 
-    with pytest.raises(CircuitOpen):
+    with pytest.raises(CircuitOpen, match="left alone until"):
         asyncio.run(_enter(gate))
 
 
