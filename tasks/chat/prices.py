@@ -9,10 +9,14 @@ US dollars per million tokens. A file of one's own adds models, or replaces thei
 
 from __future__ import annotations
 
+import codecs
+import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -107,7 +111,7 @@ def read_prices(path: Path | None = None) -> Prices:
     """Read our prices, and a user's own ones over them.
 
     Raises:
-        PermanentError: The file is not there, or something in it is no price.
+        PermanentError: The file is not there, something in it is no price, or a model has two.
     """
     models = _read(OWN)
     if path is not None:
@@ -116,8 +120,16 @@ def read_prices(path: Path | None = None) -> Prices:
 
 
 def _read(path: Path) -> dict[str, Price]:
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        # JSON lets a name stand there twice, and every reader takes the last one without a word.
+        if twice := [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]:
+            raise PermanentError(f"The file of prices {path} names {', '.join(twice)} twice. Keep the one that holds.")
+
     try:
-        return TypeAdapter(dict[str, Price]).validate_json(path.read_bytes())
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        models = TypeAdapter(dict[str, Price]).validate_json(content)
+        json.loads(content, object_pairs_hook=once)
+        return models
     except OSError as error:
         raise PermanentError(f"The file of prices {path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:

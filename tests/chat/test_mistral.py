@@ -561,3 +561,17 @@ def test_a_damaged_price_file_is_told(tmp_path: Path, text: str, said: str) -> N
         read_prices(own)
     with pytest.raises(PermanentError, match="cannot be read"):
         read_prices(tmp_path / "none.json")
+
+
+PRICE = '"input_usd": 1, "output_usd": 0, "as_of": "2026-11-20", "source": "mine", "verified": true'
+
+
+@pytest.mark.parametrize(("more", "twice"), [('}, "m": {' + PRICE, "m"), (', "input_usd": 9', "input_usd")])
+def test_a_model_with_two_prices_is_told_instead_of_taking_the_last_one(tmp_path: Path, more: str, twice: str) -> None:
+    own = tmp_path / "prices.json"
+    own.write_text('{"m": {' + PRICE + "}}", encoding="utf-8-sig")  # as Windows saves it
+    assert 1 == read_prices(own).of("m").input_usd
+
+    own.write_text('{"m": {' + PRICE + more + "}}")
+    with pytest.raises(PermanentError, match=f"{own} names {twice} twice. Keep the one that holds"):
+        read_prices(own)
