@@ -60,14 +60,14 @@ def judge_rows(
         Rows of ``PAIRS_JUDGED``, as many and in the same order.
 
     Raises:
-        AllRefused: The service refuses every single one of several questions.
+        AllRefused: The service refuses every single question about several pairs.
         TransientError: It does not answer.
         BudgetReached: The next question could cost more than is left.
     """
     open_pairs = [row for row in rows if settle(row) is None]
     asked = questions(open_pairs, model, variety)
     replies = engine.ask(asked, account=account) if asked else []
-    if len(replies) > 1 and all(reply.refusal == REFUSED for reply in replies):
+    if len(open_pairs) > 1 and all(reply.refusal == REFUSED for reply in replies):
         raise AllRefused(f"{engine.name} refuses all {len(replies)} questions of this chunk. {replies[0].message}")
     answered = iter(zip(asked, replies, strict=True))
     return [

@@ -139,6 +139,12 @@ def test_a_service_that_refuses_everything_is_not_the_texts_fault(tmp_path: Path
         judged(tmp_path, compared(tmp_path, split_of(tmp_path, WORDS), long, short), refusing)
 
 
+def test_a_pair_that_is_refused_in_both_orders_and_alone_in_its_chunk_is_unjudged(tmp_path: Path) -> None:
+    refusing = FakeJudge(lambda *_: Reply(None, REFUSED, "not this text"))
+    (row,) = rows(collected(tmp_path, compared(tmp_path, split_of(tmp_path, WORDS[:1]), long, short), refusing).table)
+    assert ("unjudged", REFUSED, "Row 0: not this text") == (row["verdict"], row["error"], row["message"])
+
+
 def test_rows_in_are_requests_and_rows_left_out(tmp_path: Path) -> None:
     keep = pa.array([True, True, False, None, True], pa.bool_())
     source = split_of(tmp_path, ["suegra", " ", "micro", "suegra", "asado"], keep=keep)
