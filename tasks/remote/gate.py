@@ -114,8 +114,8 @@ class Gate:
             if now < self._open_until:
                 until = datetime.now(UTC) + timedelta(seconds=self._open_until - now)
                 raise CircuitOpen(
-                    f"{self.name} refused {self._cool_downs} times in a row and is left alone until {until:%H:%M:%S} UTC. "
-                    "Answers so far are kept; retry the run then, with a lower rate if this repeats."
+                    f"{self.name} refused {self._cool_downs} times in a row and is left alone until {until:%H:%M:%S} UTC "
+                    f"on {until:%Y-%m-%d}. Answers so far are kept; retry the run then, with a lower rate if this repeats."
                 )
             if now < self._cool_until:
                 await asyncio.sleep(self._cool_until - now)
