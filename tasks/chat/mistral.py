@@ -153,9 +153,7 @@ class MistralChat:
 
     def error_of(self, response: Response) -> TransientError | PermanentError:
         """What an answer other than 200 means, whatever was asked; by its status, type and headers."""
-        status, words = response.status_code, _words(response)
-        if self._key is not None:
-            words = words.replace(self._key, "(the key)")  # some servers repeat it
+        status, words = response.status_code, self._without_key(_words(response))
         said = f"{self.name} answered {status}: {words}" + ("" if words.endswith((".", "!", "?")) else ".")
         headers = response.headers
         wait = seconds_of(headers.get("retry-after"))
@@ -218,6 +216,10 @@ class MistralChat:
     def _completion(self, response: Response) -> Completion:
         return replace(self.completion(self._json(response)), allowance=allowance_of(response.headers))
 
+    def _without_key(self, words: str) -> str:
+        """Some servers repeat it."""
+        return words.replace(self._key, "(the key)") if self._key is not None else words
+
     def completion(self, answer: Any) -> Completion:
         """Read the JSON of an answer, whichever way it came.
 
@@ -229,8 +231,9 @@ class MistralChat:
             finish = choice["finish_reason"] or "stop"
             prompt_tokens, completion_tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
             text, model = _text(choice["message"].get("content")), str(answer["model"])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}).") from error
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            said = self._without_key(_in_short(json.dumps(answer, ensure_ascii=False)))  # an error, by its words
+            raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}): {said}") from error
         if finish == "error" or min(prompt_tokens, completion_tokens) < 0:
             raise BadAnswer(f"{self.name} gave an answer that ended with an error.")
         return Completion(text, finish, model, prompt_tokens, completion_tokens)
@@ -329,5 +332,9 @@ def _words(response: Response) -> str:
         said = str(error.get("message") or error.get("detail") or error) if isinstance(error, dict) else str(error)
     except ValueError:
         said = response.text
+    return _in_short(said) or "(nothing)"
+
+
+def _in_short(said: str) -> str:
     said = " ".join(said.split())
-    return (said[:_SHOWN] + " …" if len(said) > _SHOWN else said) or "(nothing)"
+    return said[:_SHOWN] + " …" if len(said) > _SHOWN else said

@@ -368,6 +368,16 @@ def test_an_answer_that_breaks_off_is_no_answer_or_a_bad_one(standin: MistralSta
             "error",
         ),
         (["a", "list"], "application/json", "another shape"),
+        (
+            {"object": "error", "message": "Overloaded"},
+            "application/json",
+            r"another shape \(KeyError\('choices'\)\): .*Overloaded",
+        ),
+        (
+            b'{"model": "m", "choices": [{"message": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1e999}}',
+            "application/json",
+            "another shape",
+        ),
         (b'{"choices": [{"message": {"content": "\\ud83d"}}]}', "application/json", "gave broken JSON"),
     ],
 )
