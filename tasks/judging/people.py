@@ -64,11 +64,13 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         return
     try:
         with path.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
+            reader = csv.DictReader(text, strict=True)  # else a quote that nobody closes takes all lines after it
             _check(path, reader.fieldnames or ())
             yield from reader
     except UnicodeDecodeError as error:
         raise BadChoices(f"{path} is not UTF-8 ({error}). Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise BadChoices(f"{path} is no CSV after line {reader.line_num} ({error}). Mend the quotes there.") from error
 
 
 def _check(path: Path, names: Any) -> None:

@@ -38,6 +38,7 @@ def test_a_parquet_file_without_users_is_one_person(tmp_path: Path) -> None:
         ("id,choice\np9,a\n", "holds no choice of a pair of this comparison, and 1 of others."),
         ("", "has no column 'id'. It has: none."),
         ("id,choice\np1,ma\xf1ana\n", "is not UTF-8"),
+        ('id,choice\np1,a\n"p2,b\np1,b\n', "is no CSV after line 2 (unexpected end of data). Mend the quotes there."),
     ],
 )
 def test_what_holds_no_choices_says_why(tmp_path: Path, content: str, message: str) -> None:
