@@ -231,7 +231,7 @@ class MistralChat:
             finish = choice["finish_reason"] or "stop"
             prompt_tokens, completion_tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
             text, model = _text(choice["message"].get("content")), str(answer["model"])
-        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             said = self._without_key(_in_short(json.dumps(answer, ensure_ascii=False)))  # an error, by its words
             raise BadAnswer(f"{self.name} gave an answer of another shape ({error!r}): {said}") from error
         if finish == "error" or min(prompt_tokens, completion_tokens) < 0:

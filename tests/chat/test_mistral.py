@@ -368,6 +368,7 @@ def test_an_answer_that_breaks_off_is_no_answer_or_a_bad_one(standin: MistralSta
             "error",
         ),
         (["a", "list"], "application/json", "another shape"),
+        ({"model": "m", "choices": [{**CHOICE, "message": None}], "usage": USAGE}, "application/json", "another shape"),
         (
             {"object": "error", "message": "Overloaded"},
             "application/json",
