@@ -16,9 +16,9 @@ answer is bound to a schema, and a canary in the instructions shows when a model
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tasks.chat.fence import fenced, mark_of
 from tasks.chat.protocol import Question, Role
@@ -55,18 +55,29 @@ class Repertoire(_Answer):
     jokes: list[Joke]
 
 
+def _kept(number: int) -> int:
+    """What a table's 64 bits can hold."""
+    if number.bit_length() > 63:
+        raise ValueError("is a number that no table can hold")
+    return number
+
+
+# Bounds of a field would stand in the schema, and with it every joke would be another question.
+_Id = Annotated[int, AfterValidator(_kept)]
+
+
 class Node(_Answer):
     """One mind: the comedian's, the audience's, a character's."""
 
-    id: int
+    id: _Id
     label: str
 
 
 class Edge(_Answer):
     """What one mind thinks, wants or believes of another."""
 
-    source: int
-    target: int
+    source: _Id
+    target: _Id
     label: str
 
 

@@ -110,6 +110,16 @@ def test_a_schema_takes_one_to_five_keywords_and_nothing_else(wrong: str) -> Non
         Keywords.model_validate_json(wrong)
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_a_number_that_no_table_can_hold_is_no_answer_and_its_schema_is_as_it_was(number: int) -> None:
+    graph = '{"nodes": [{"id": %d, "label": "barber"}], "edges": [{"source": %d, "target": 1, "label": "amuses"}]}'
+    assert 1 == len(Mindstates.model_validate_json(graph % (2**63 - 1, 1)).nodes)
+    for wrong in (graph % (number, 1), graph % (1, number)):
+        with pytest.raises(ValidationError, match="a number that no table can hold"):
+            Mindstates.model_validate_json(wrong)
+    assert {"title": "Id", "type": "integer"} == Node.model_json_schema()["properties"]["id"]  # part of what was paid
+
+
 def test_the_examples_in_the_prompt_of_levels_are_themselves_valid_answers() -> None:
     system = prompts.levels("m-1", "a").messages[0][1]
     graphs = [
