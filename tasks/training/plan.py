@@ -382,6 +382,12 @@ def _label_sets(
     known = labels or sorted({label for rows in examples.values() for row in rows for label in row.labels or ()})
     if not known:
         raise BadExamples(f"{source.folder}: the column {columns.labels!r} holds no label at all. Name another one.")
+    for split, rows in examples.items():
+        if (unnamed := next((row.row for row in rows if "" in (row.labels or ())), None)) is not None:
+            raise BadExamples(
+                f"{source.split(split)}, row {unnamed}: a label in {columns.labels!r} is empty. Correct the table: an "
+                "empty list where no label holds, null where nothing is known."
+            )
     with open_parquet(source.split("train")) as file:
         column = file.schema_arrow.field(columns.labels).type
     is_list = pa.types.is_list(column) or pa.types.is_large_list(column)

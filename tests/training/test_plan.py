@@ -140,6 +140,12 @@ def test_an_unknown_label_is_named_with_its_row(squares: Squares, tmp_path: Path
         _plan(tmp_path, squares, labels=("red", "blue"))
 
 
+def test_an_empty_label_is_named_with_its_row(frozen: Callable[..., Dataset], tmp_path: Path) -> None:
+    made = frozen([{"text": f"t{n}", "label": ["toxic", "fine", ""][n % 3]} for n in range(9)], held_out=3)
+    with pytest.raises(PermanentError, match=r"\.parquet, row 2: a label in 'label' is empty\. Correct the table"):
+        _plan(tmp_path, (made, tmp_path), labels=None, columns=Columns(("text",), "", "label"), base=READS)
+
+
 def test_more_labels_than_eight_are_trained_with_the_sets_that_are_given(
     frozen: Callable[..., Dataset], tmp_path: Path
 ) -> None:
