@@ -72,7 +72,7 @@ def plan_evaluation(
     restarts: int,
 ) -> Plan:
     """Find adapter and dataset, hold both against what they were, and find or make every job."""
-    from tasks.evaluation.plan import answers_of, data_of, plan, subjects_of
+    from tasks.evaluation.plan import answers_of, data_of, plan, subjects_of, trained_elsewhere
     from tasks.evaluation.promote import CURRENT, current, find_adapter
     from tasks.models.adapter import read_adapter
     from tasks.splits.build import check_version, find_version
@@ -85,10 +85,6 @@ def plan_evaluation(
     own, notes = "/".join((record.dataset["name"], record.dataset["version"])), []
     version = find_version(root.datasets, dataset or own)
     certificate = check_version(version)
-    if (asked := f"{certificate['dataset']}/{certificate['version']}") != own:
-        notes.append(
-            f"Trained on {own} and asked about {asked}: whether rows of the two are the same was not looked at."
-        )
     in_use, previous = current(root.adapters), None
     if baseline == CURRENT and in_use is None:
         notes.append("No adapter is in use yet, so there is nothing to compare with and no verdict.")
@@ -100,15 +96,16 @@ def plan_evaluation(
         elif baseline == CURRENT and read_adapter(previous).label_sets != record.label_sets:
             notes.append(f"{previous.name} is in use and answers other labels, so there is no verdict.")
             previous = None
-    for note in notes:
-        logger.warning("%s", note)
     data = data_of(version, certificate, split, images)
     its = (previous, read_adapter(previous)) if previous else None
+    notes += trained_elsewhere([(folder, record), *([its] if its else [])], data)
+    for note in notes:
+        logger.warning("%s", note)
     subjects = tuple(
         plan(subject, data, root.jobs, chunk_size)
         for subject in subjects_of(folder, record, its, data, mode, ablations, device)
     )
-    logger.info("%s on %s, %s: %d models to ask.", folder.name, asked, split, len(subjects))
+    logger.info("%s on %s, %s: %d models to ask.", folder.name, data.name, split, len(subjects))
     return Plan(subjects, data, folder, previous, in_use, tuple(notes))
 
 

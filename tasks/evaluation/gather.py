@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tasks.evaluation.chunk import space_of
-from tasks.evaluation.plan import TUNED_ON, Data, Subject
+from tasks.evaluation.plan import TRAINED_ON, TUNED_ON, Data, Subject
 from tasks.models.examples import Example, open_image, read_examples
 from tasks.pictures import decode
 from tasks.pictures.decode import BadImage
@@ -71,8 +71,10 @@ def gather(
         for subject in subjects
     ]
     validation = _read(adapter, TUNED_ON) if TUNED_ON in adapter.jobs else None
-    for name, answers in constant_answers(space, _train(adapter, data), found[adapter.name]).items():
-        looked = validation and constant_answers(space, _train(adapter, data), validation)[name]
+    train = _train(adapter, data)
+    tried = constant_answers(space, train, validation) if validation else {}
+    for name, answers in constant_answers(space, train, found[adapter.name]).items():
+        looked = tried.get(name)
         models.append(Model(name, "constant", answers, tune(looked, space.labels, {}), "looks at nothing"))
     return Evaluation(
         adapter.name,
@@ -97,7 +99,7 @@ def valid_for(subject: Subject, data: Data) -> dict[str, str]:
         name: str(job.parameters.get(name))
         for name in ("base", "adapter", "prompt", "dtype", "load_in_4bit", "look_at")
     }
-    return {**told, **job.versions, "dataset": f"{data.certificate['dataset']}/{data.certificate['version']}"}
+    return {**told, **job.versions, "dataset": data.name}
 
 
 def versions(adapter: Subject, data: Data) -> dict[str, str]:
@@ -106,7 +108,7 @@ def versions(adapter: Subject, data: Data) -> dict[str, str]:
     return {
         "adapter": f"{adapter.adapter}, weights {record.digest}",
         "base model": f"{record.base_model}, weights {record.base_digest}",
-        "dataset": f"{data.certificate['dataset']}/{data.certificate['version']}",
+        "dataset": data.name,
         "trained on": "/".join(record.dataset.values()),
         "split": f"{data.split}, SHA-256 {split.sha256}",
         "prompt": record.prompt.key,
@@ -148,11 +150,14 @@ def _read(subject: Subject, split: str) -> Predictions:
 
 
 def _train(adapter: Subject, data: Data) -> Any:
-    """The right sets of the train split; of validation where there is no other."""
+    """The right sets of the train split; of the next one where there is none, or none that has labels."""
     columns, label_sets = adapter.record.columns, adapter.label_sets
-    split = next(name for name in ("train", TUNED_ON, data.split) if data.has(name))
-    rows = read_examples(data.path(split), columns)
-    return np.array([label_sets.number(row.labels) for row in rows if row.labels is not None], np.intp)
+    splits = (
+        [label_sets.number(row.labels) for row in read_examples(data.path(name), columns) if row.labels is not None]
+        for name in (TRAINED_ON, TUNED_ON, data.split)
+        if data.has(name)
+    )
+    return np.array(next(filter(None, splits)), np.intp)
 
 
 def _verdict(

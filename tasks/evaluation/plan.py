@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -39,7 +39,7 @@ from tasks.storage.files import sha256
 from tasks.storage.schemas import EXAMPLES
 
 VERSION = "predict/1"
-TUNED_ON = "validation"
+TRAINED_ON, TUNED_ON = "train", "validation"
 KIND, TEXT_KIND = "predict", "predict-text"
 
 Mode = Literal["score", "generate"]
@@ -65,6 +65,11 @@ class Data(NamedTuple):
     certificate: Mapping[str, Any]
     split: str
     images: Path | None
+
+    @property
+    def name(self) -> str:
+        """Dataset and version."""
+        return f"{self.certificate['dataset']}/{self.certificate['version']}"
 
     def path(self, split: str) -> Path:
         """The file of a split."""
@@ -191,8 +196,13 @@ def subjects_of(
     """Who is asked: models that are the same but for what they look at stand together, so that each is loaded once.
 
     Raises:
-        BadEvaluation: The two adapters answer other labels, or were trained to write text.
+        BadEvaluation: The two adapters answer other labels, were trained to write text, or on just these rows.
     """
+    for folder, its in ((adapter, record), *([previous] if previous else [])):
+        if data.split == TRAINED_ON and _own(its) == data.name:
+            raise BadEvaluation(
+                f"{folder} was trained on {TRAINED_ON} of {data.name}, so nothing can be reported on it. Take split=test."
+            )
     asked = Subject(adapter.name, "adapter", record, adapter, "score", "both", device, {})
     subjects = [asked]
     if ablations and record.columns.text and record.columns.image:
@@ -212,9 +222,20 @@ def subjects_of(
                 "Leave `baseline` empty."
             )
         subjects.append(replace(asked, name=folder.name, role="previous", record=its, adapter=folder))
-    if record.columns.text and data.has("train"):
+    # Of rows whose labels it has seen a classifier says nothing.
+    if record.columns.text and data.has(TRAINED_ON) and data.split != TRAINED_ON:
         subjects.append(replace(asked, name=baselines.TEXT_ONLY, role="text", adapter=None))
     return subjects
+
+
+def trained_elsewhere(adapters: Iterable[tuple[Path, AdapterRecord]], data: Data) -> list[str]:
+    """What a reader has to know of adapters that may have been trained on rows that they are asked about."""
+    return [
+        f"{folder.name} was trained on {_own(record)} and is asked about {data.name}: whether rows of the two are the same "
+        "was not looked at."
+        for folder, record in adapters
+        if _own(record) != data.name
+    ]
 
 
 def plan(subject: Subject, data: Data, jobs: Path, chunk_size: int) -> Subject:
@@ -236,6 +257,9 @@ def plan(subject: Subject, data: Data, jobs: Path, chunk_size: int) -> Subject:
     if subject.role == "written":
         splits = [data.split]  # there is nothing to tune
     made = {}
+    if subject.role == "adapter" and data.has(TRAINED_ON):  # baselines learn from it, when the models have been asked
+        train = data.path(TRAINED_ON)
+        _check_labels(read_examples(train, record.columns), subject.label_sets, train)
     for split in splits:
         rows = list(read_examples(data.path(split), record.columns))
         _check_labels(rows, subject.label_sets, data.path(split))
@@ -301,7 +325,7 @@ def _images(rows: Sequence[Example], columns: Columns, folder: Path | None) -> s
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
-def _check_labels(rows: Sequence[Example], label_sets: LabelSets, path: Path) -> None:
+def _check_labels(rows: Iterable[Example], label_sets: LabelSets, path: Path) -> None:
     for row in rows:
         try:
             _ = row.labels is None or label_sets.number(row.labels)
@@ -313,6 +337,10 @@ def _check_labels(rows: Sequence[Example], label_sets: LabelSets, path: Path) ->
 
 def _plain(row: Example) -> dict[str, Any]:
     return {**row._asdict(), "labels": None if row.labels is None else list(row.labels)}
+
+
+def _own(record: AdapterRecord) -> str:
+    return f"{record.dataset['name']}/{record.dataset['version']}"
 
 
 def _name(split: str) -> str:

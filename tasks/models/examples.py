@@ -82,14 +82,20 @@ def read_examples(path: Path, columns: Columns) -> Iterator[Example]:
     """The rows of one split, in order; never more than a batch in memory.
 
     Raises:
-        BadExamples: A column holds something else than text or labels.
+        BadExamples: A column is missing, or holds something else than text or labels.
         TornFile: The file is damaged.
     """
     with open_parquet(path) as file:
         names = file.schema_arrow.names
-        wanted = [*columns.text, columns.image, columns.labels, *(name for name in ("id", _GROUP) if name in names)]
+        asked = [name for name in (*columns.text, columns.image, columns.labels) if name]
+        if missing := [name for name in asked if name not in names]:
+            raise BadExamples(
+                f"{path} has no column {missing[0]!r}, which the adapter was trained with. It has: {', '.join(names)}. "
+                "Rename it in the table, and build the splits again."
+            )
+        wanted = {*asked, *(name for name in ("id", _GROUP) if name in names)}
         row = 0
-        for batch in file.iter_batches(_BATCH, columns=sorted({name for name in wanted if name})):
+        for batch in file.iter_batches(_BATCH, columns=sorted(wanted)):
             for values in batch.to_pylist():
                 yield _example(path, row, values, columns)
                 row += 1

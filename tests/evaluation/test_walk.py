@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.cli import main
-from tasks.evaluation.plan import BadEvaluation, data_of
+from tasks.evaluation.plan import BadEvaluation, data_of, subjects_of, trained_elsewhere
 from tasks.models.adapter import read_adapter
 from tasks.scoring.thresholds import OtherModel, read_thresholds
-from tasks.splits.build import VersionChanged, check_version
+from tasks.splits.build import VersionChanged, Wanted, build, check_version
+from tasks.storage.errors import PermanentError
 from tests.evaluation.made import SETS, Made
 from tests.evaluation.walk import walk
 
@@ -155,3 +158,60 @@ def test_verify_and_status_know_these_jobs(
     pq.write_table(worse, path)
     assert 1 == main(["verify", str(job.folder)])
     assert "its probabilities sum to" in capsys.readouterr().out
+
+
+def foreign(toy: Made, folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
+    """The dataset again, under another name and with every row changed."""
+    rows = pq.read_table(toy.data / "tables" / "shapes.parquet").to_pylist()
+    table = folder / "foreign.parquet"
+    pq.write_table(pa.Table.from_pylist([change(row) for row in rows]), table)
+    provenance = {"source": {"path": str(toy.images)}, "licence": "cc0-1.0"}
+    (folder / "foreign.provenance.json").write_text(json.dumps(provenance))
+    return build(table, folder / "datasets", "foreign", Wanted(("image",))).folder
+
+
+def test_nothing_is_reported_on_what_a_model_was_trained_on(toy: Made, tmp_path: Path) -> None:
+    record, worse = read_adapter(toy.better), (toy.worse, read_adapter(toy.worse))
+    own = data_of(toy.dataset, check_version(toy.dataset), "train", None)
+    with pytest.raises(BadEvaluation, match=r"was trained on train of shapes/\w+, so nothing can be .* split=test"):
+        subjects_of(toy.better, record, None, own, "score", False, "cpu")
+    elsewhere = replace(record, dataset={"name": "other", "version": "01"})
+    with pytest.raises(BadEvaluation, match="worse-4567 was trained on train"):
+        subjects_of(toy.better, elsewhere, worse, own, "score", False, "cpu")
+    alone = subjects_of(toy.better, elsewhere, None, own, "score", False, "cpu")
+    assert ["adapter", "base"] == [subject.role for subject in alone]  # the classifier of texts has seen these rows
+    assert ["worse-4567 was trained on shapes"] == [
+        note.partition("/")[0]
+        for note in trained_elsewhere([worse], own._replace(certificate={"dataset": "a", "version": "b"}))
+    ]
+    assert [] == trained_elsewhere([worse], own)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda row: {"caption" if name == "text" else name: each for name, each in row.items()},
+            r"\.parquet has no column 'text', which the adapter was trained with\. It has: id, caption",
+        ),
+        (
+            lambda row: {**row, "labels": ["odd"] if row["id"] == "row-0" else row["labels"]},
+            r"train-00000-of-00001\.parquet, row 0: Unknown label 'odd'\.",
+        ),
+    ],
+)
+def test_other_columns_and_labels_are_named_before_anybody_is_asked(
+    toy: Made, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], message: str
+) -> None:
+    asked: list[str] = []
+    dataset = foreign(toy, tmp_path, change)
+    with pytest.raises(PermanentError, match=message):
+        walk(tmp_path / "data", toy.better, dataset, told=lambda who, chunk: asked.append(chunk))
+    assert [] == asked
+
+
+def test_constant_answers_come_from_rows_that_have_labels(toy: Made, tmp_path: Path) -> None:
+    dataset = foreign(toy, tmp_path, lambda row: {**row, "labels": None if row["split"] == "train" else row["labels"]})
+    walked = walk(tmp_path / "data", toy.better, dataset, ablations=False)
+    found = figures(walked.report.folder)["models"]["each answer as often as in training"]["metrics"]
+    assert 0 < found["brier"]["value"] < 0.5
