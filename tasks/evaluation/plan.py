@@ -221,7 +221,8 @@ def subjects_of(
                 f"{folder} answers {its.label_sets}, and {adapter} {record.label_sets}, so they cannot be compared. "
                 "Leave `baseline` empty."
             )
-        subjects.append(replace(asked, name=folder.name, role="previous", record=its, adapter=folder))
+        name = folder.name if folder.name != adapter.name else str(folder)  # two models under one name would be one
+        subjects.append(replace(asked, name=name, role="previous", record=its, adapter=folder))
     # Of rows whose labels it has seen a classifier says nothing.
     if record.columns.text and data.has(TRAINED_ON) and data.split != TRAINED_ON:
         subjects.append(replace(asked, name=baselines.TEXT_ONLY, role="text", adapter=None))

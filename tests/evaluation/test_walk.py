@@ -170,6 +170,16 @@ def foreign(toy: Made, folder: Path, change: Callable[[dict[str, Any]], dict[str
     return build(table, folder / "datasets", "foreign", Wanted(("image",))).folder
 
 
+def test_two_adapters_in_folders_of_one_name_stay_two(toy: Made, tmp_path: Path) -> None:
+    new, old = tmp_path / "new" / "mine", tmp_path / "old" / "mine"
+    shutil.copytree(toy.better, new)
+    shutil.copytree(toy.worse, old)
+    walked = walk(tmp_path / "data", new, toy.dataset, previous=old, ablations=False)
+    assert walked.evaluation.verdict is not None
+    assert "pass" == walked.evaluation.verdict.outcome
+    assert {"mine", str(old)} <= figures(walked.report.folder)["models"].keys()
+
+
 def test_nothing_is_reported_on_what_a_model_was_trained_on(toy: Made, tmp_path: Path) -> None:
     record, worse = read_adapter(toy.better), (toy.worse, read_adapter(toy.worse))
     own = data_of(toy.dataset, check_version(toy.dataset), "train", None)
