@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from itertools import groupby
+from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -188,10 +189,10 @@ def promote_adapter(plan: Plan, told: Told, asked: bool) -> None:
 
 
 def has_adapter(adapter: str) -> bool:
-    """Whether an alias leads anywhere yet; anything else than an alias is looked for by the plan."""
+    """Whether an alias is there yet; where it leads to, and anything else than an alias, is looked for by the plan."""
     from tasks.evaluation.promote import CURRENT, LATEST
 
-    return adapter not in (LATEST, CURRENT) or (DataRoot(Settings().data).adapters / adapter).exists()
+    return adapter not in (LATEST, CURRENT) or lexists(DataRoot(Settings().data).adapters / adapter)
 
 
 def _open(held: Held) -> Classifier:

@@ -45,8 +45,17 @@ def find_adapter(adapters: Path, name: str) -> Path:
 
 
 def current(adapters: Path) -> Path | None:
-    """The adapter that is in use, if there is one."""
+    """The adapter that is in use, if there is one.
+
+    Raises:
+        NoAdapter: There was one, and it is gone.
+    """
     link = adapters / CURRENT
+    if link.is_symlink() and not link.is_dir():
+        raise NoAdapter(
+            f"{link} leads to {link.readlink()}, which is not there. Put that adapter back, or remove the link if none is "
+            "in use any more."
+        )
     return link.resolve() if link.is_dir() else None
 
 

@@ -67,6 +67,25 @@ def test_an_adapter_is_found_by_alias_name_or_path_and_a_missing_one_is_named(ad
         find_adapter(adapters, "x")
 
 
+def test_an_adapter_in_use_that_is_gone_is_not_the_same_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.evaluate import has_adapter
+
+    monkeypatch.setenv("TRASVASE_DATA", str(tmp_path))
+    adapters = tmp_path / "adapters"
+    (adapters / "new-02").mkdir(parents=True)
+    link = adapters / "current"
+    assert (None, False) == (current(adapters), has_adapter("current"))
+    link.symlink_to("gone-01")
+    assert has_adapter("current")  # the plan says what is wrong with it; a run that is skipped says nothing
+    with pytest.raises(NoAdapter, match=r"current leads to gone-01, which is not there\. Put that adapter back"):
+        current(adapters)
+    with pytest.raises(NoAdapter, match="leads to gone-01"):
+        promote(adapters, adapters / "new-02", Path("r"), "asked for", forced=False, details={})
+    assert not (adapters / LOG).exists()
+
+
 def test_an_adapter_that_lies_elsewhere_is_not_put_into_use(
     adapters: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
