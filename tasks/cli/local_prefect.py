@@ -291,7 +291,8 @@ class LocalPrefect:
             for worker in workers:
                 worker.stop()
             if workers and self.server.process():
-                self._cancel_stopped_runs()
+                with suppress(httpx.TransportError):  # it hangs, or was started with another TRASVASE_PORT
+                    self._cancel_stopped_runs()
             for child in children:
                 child.stop()
         return [child.name for child in running]

@@ -127,7 +127,11 @@ def test_a_run_is_followed_with_the_run_that_it_sets_off(local: local_prefect.Lo
     )
     assert (refused.returncode, []) == (2, local.runs("classify-memes/russian"))
     assert "classify-memes/russian runs on the pool gpu, which has no worker: no GPU was found" in refused.stderr
-    assert serve(local, "--stop").returncode == 0
+
+    elsewhere = {**local.env, "TRASVASE_PORT": "1"}  # its server is found by its pid file all the same
+    stopped = subprocess.run(_typed("--stop"), env=elsewhere, capture_output=True, text=True, check=False)
+    assert (stopped.returncode, stopped.stdout) == (0, "Ended worker-cpu, server.\n")
+    assert [] == list(local.ours())
 
 
 def test_a_port_taken_by_another_http_server_is_named_with_the_next_step(tmp_path: Path) -> None:
