@@ -291,8 +291,12 @@ class LocalPrefect:
             for worker in workers:
                 worker.stop()
             if workers and self.server.process():
-                with suppress(httpx.TransportError):  # it hangs, or was started with another TRASVASE_PORT
+                try:
                     self._cancel_stopped_runs()
+                except httpx.TransportError:  # it hangs, or was started with another TRASVASE_PORT
+                    self.say(
+                        f"The server does not answer on {self.address}: runs under way show as Running for a while."
+                    )
             for child in children:
                 child.stop()
         return [child.name for child in running]

@@ -21,6 +21,7 @@ from tasks.evaluation import plan as evaluating
 from tasks.jokes import plan as mining
 from tasks.judging import plan as comparing
 from tasks.llava.chunk import read_counts
+from tasks.pages.words import dollars
 from tasks.remote.journal import Call, Journal
 from tasks.settings import Settings
 from tasks.storage.errors import PermanentError, TornFile
@@ -274,7 +275,7 @@ def _all(jobs: Sequence[JobStatus]) -> Iterator[str]:
             job.rejected,
             job.requests,
             job.chars,
-            f"${job.cost_usd:,.2f}",
+            dollars(job.cost_usd),
             utc(job.last_activity),
         ]
         for job in jobs
@@ -297,7 +298,7 @@ def _one(job: JobStatus) -> Iterator[str]:
             yield f"  {what:14} {', '.join(names[:_NAMED])}{more}"
     yield f"  requests       {job.requests:,}, {job.failed_requests:,} of them without an answer"
     yield f"  texts          {job.texts:,}, {job.chars:,} characters"
-    yield f"  cost           ${job.cost_usd:,.2f}"
+    yield f"  cost           {dollars(job.cost_usd)}"
     yield f"  last activity  {utc(job.last_activity)}"
     if job.state in ("unfinished", "not planned"):
         yield "  next           press Retry on its flow run, or start it again with the same parameters"

@@ -31,7 +31,7 @@ from tasks.llava.source import REASONS
 from tasks.llava.verify import HARD
 from tasks.pages.page import Cell, Page, Plot, Section, Table
 from tasks.pages.plots import bars, histogram, line
-from tasks.pages.words import interval, markdown_table, percent, with_interval
+from tasks.pages.words import dollars, interval, markdown_table, percent, with_interval
 from tasks.remote.journal import Call
 from tasks.stats.intervals import wilson
 from tasks.storage.files import write_bytes
@@ -192,7 +192,7 @@ def _page(figures: Mapping[str, Any]) -> Page:
             "Rows with a flag": percent(figures["flagged_rows"]["share"]),
             "Requests": requests["requests"],
             "Characters sent": requests["chars"],
-            "Cost": _dollars(requests["cost_usd"]),
+            "Cost": dollars(requests["cost_usd"]),
         },
         sections=list(_sections(figures)),
     )
@@ -296,7 +296,7 @@ def _cost_table(requests: Mapping[str, Any]) -> Table:
                 item["texts"],
                 item["chars"],
                 f"{item['seconds']:,.1f}",
-                _dollars(item["cost_usd"]),
+                dollars(item["cost_usd"]),
             ]
             for name, item in totals.items()
         ],
@@ -357,7 +357,7 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
                 ["requests", f"{requests['requests']:,}"],
                 ["texts asked", f"{requests['texts']:,}"],
                 ["characters sent", f"{requests['chars']:,}"],
-                ["cost", _dollars(requests["cost_usd"])],
+                ["cost", dollars(requests["cost_usd"])],
             ],
         ),
     ]
@@ -369,10 +369,6 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
         parts += ["## Checks", markdown_table(["check", "turns", "share"], rows)]
     parts += ["## Next", "\n".join(f"- {step}" for step in _next_steps(figures))]
     return "\n\n".join(parts) + "\n"
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:,.2f}" if amount == 0 or amount >= 1 else f"${amount:.4f}"
 
 
 def _utc(at: float) -> str:
