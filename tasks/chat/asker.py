@@ -25,6 +25,7 @@ from tasks.chat.protocol import (
     Account,
     BudgetReached,
     Chat,
+    Kind,
     Question,
     Reply,
 )
@@ -38,9 +39,14 @@ from tasks.remote.once import Claims, Once
 from tasks.remote.retry import send
 from tasks.storage.errors import PermanentError, TransientError
 
-PING = "ping"  # outcome of a call that only asks whether the service is there
+PING = "ping"  # outcome of a call that only asks whether the service answers
 FIRST = 3  # calls under way until the first answer has said what the service allows
 READINGS = 3  # of one question, while its answers are not the JSON that was asked for; each is paid
+
+
+def ping_of(question: Question) -> Question:
+    """The same question about one word: refused as well, it is the settings that the service refuses."""
+    return replace(question, messages=(("user", PING),))
 
 
 Besides = Callable[[Question, Reply], Mapping[bytes, Answer]]
@@ -116,8 +122,8 @@ class Asker:
         self._journal = journal
         self._prices = prices
         self._once = Once(journal)
-        self._serves: set[str] = set()  # models that have answered anything
-        self._pings: dict[str, asyncio.Future[Reply]] = {}
+        self._serves: set[Kind] = set()  # kinds of questions that were answered
+        self._pings: dict[Kind, asyncio.Future[Reply]] = {}
         self._held = 0
         self._settled = asyncio.Event()
 
@@ -191,7 +197,7 @@ class Asker:
                     return made.answers[key]
                 paid = replace(reply, refusal=None, message="")
         except TooLarge as error:
-            if question.model not in self._serves:  # then it may be a wrong setting, and no fault of the question
+            if question.kind not in self._serves:  # then it may be a wrong setting, and no fault of the question
                 await self._ping(question, asking)
             reply = replace(paid, refusal=REFUSED, message=str(error))
             answer = to_answer(reply)
@@ -215,13 +221,12 @@ class Asker:
         return True
 
     async def _ping(self, question: Question, asking: Asking) -> None:
-        """Ask for one token; once for all that want to know it at the same time."""
-        ping = self._pings.get(question.model)
+        """Ask with one word, all else as it is; once for all that want to know it at the same time."""
+        ping = self._pings.get(question.kind)
         if ping is None:
-            small = replace(question, messages=(("user", "ping"),), prompt="ping", max_tokens=1)
-            ping = asyncio.ensure_future(self._pinged(Attempt(small, asking, Reply(None))))
-            self._pings[question.model] = ping
-            ping.add_done_callback(lambda _: self._pings.pop(question.model))
+            ping = asyncio.ensure_future(self._pinged(Attempt(ping_of(question), asking, Reply(None))))
+            self._pings[question.kind] = ping
+            ping.add_done_callback(lambda _: self._pings.pop(question.kind))
         await asyncio.shield(ping)
 
     async def _pinged(self, attempt: Attempt) -> Reply:
@@ -246,7 +251,7 @@ class Asker:
             unseen = isinstance(error, BadAnswer | NoAnswer | asyncio.CancelledError)
             await self._kept(Made(Reply(None), {}, call(type(error).__name__, highest if unseen else 0.0)))
             raise
-        self._serves.add(question.model)
+        self._serves.add(question.kind)
         tokens = completion.prompt_tokens + completion.completion_tokens
         self._gate.learn(completion.allowance or Allowance(), tokens)
         cost = price.cost(completion.prompt_tokens, completion.completion_tokens)

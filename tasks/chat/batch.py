@@ -26,7 +26,7 @@ from hashlib import blake2b
 from itertools import islice
 from typing import IO, Any, NamedTuple, Protocol
 
-from tasks.chat.asker import PING, READINGS
+from tasks.chat.asker import READINGS, ping_of
 from tasks.chat.prices import Prices
 from tasks.chat.protocol import (
     REFUSED,
@@ -36,13 +36,14 @@ from tasks.chat.protocol import (
     BudgetReached,
     Completion,
     Engine,
+    Kind,
     Question,
     Reply,
 )
 from tasks.chat.replies import judge, key_of_question, to_answer, to_reply
 from tasks.remote.errors import BadAnswer, Throttled, Unreachable
 from tasks.remote.gate import Gate
-from tasks.remote.journal import Batch, Call, Journal
+from tasks.remote.journal import Answer, Batch, Call, Journal
 from tasks.remote.loop import run
 from tasks.remote.retry import send
 from tasks.storage.errors import PermanentError, TransientError
@@ -136,6 +137,7 @@ class _Open:
     paid: Reply = field(default_factory=lambda: Reply(None))
     readings: int = 0  # answers that could not be read
     failures: int = 0  # lines that the service failed on
+    refused: bool = False  # which is its last word where it answers others of its kind
     failed_batches: int = 0  # that ended without a word on its line
     message: str = ""
 
@@ -171,6 +173,7 @@ class BatchAsker:
         self._settling_seconds = settling_seconds
         self._gate = Gate(f"{batches.name} batches", 2)
         self._one_at_a_time = threading.Lock()
+        self._serves: set[Kind] = set()  # kinds of questions that were answered since `ask` began
 
     @property
     def name(self) -> str:
@@ -188,13 +191,14 @@ class BatchAsker:
         """
         keys = [key_of_question(self.name, question) for question in questions]
         with self._one_at_a_time:
+            self._serves.clear()
             left = self._missing(questions, fresh)
             given = self._refused(left)
             while left:
                 self._collect_open(left, given)
                 self._give_up(left, given)
                 if left:
-                    self._add_pings(left, given)
+                    self._add_pings(left)
                     self._submit(left, account)
         known = self._journal.get([key for key in keys if key not in given])
         return [given[key] if key in given else to_reply(known[key]) for key in keys]
@@ -207,6 +211,7 @@ class BatchAsker:
             PermanentError: One was submitted with another account's key.
         """
         with self._one_at_a_time:
+            self._serves.clear()
             left = self._missing(questions, fresh=False)
             for batch in self._open(left):
                 job = self._look(batch)
@@ -269,10 +274,11 @@ class BatchAsker:
 
     def _files(self, left: Mapping[bytes, _Open]) -> Iterator[tuple[str, dict[bytes, bytes]]]:
         """Models, and lines by key that go into one file."""
-        for model in sorted({waiting.question.model for waiting in left.values()}):
+        unsent = {key: waiting for key, waiting in left.items() if not waiting.refused}
+        for model in sorted({waiting.question.model for waiting in unsent.values()}):
             lines: dict[bytes, bytes] = {}
             size = 0
-            for key, waiting in left.items():
+            for key, waiting in unsent.items():
                 if waiting.question.model != model:
                     continue
                 # Where an answer could not be read, the same seed would be likely to give the same words again.
@@ -362,7 +368,7 @@ class BatchAsker:
         """Take a batch's lines: answers into the journal, failed ones counted."""
         places = {key: place for place, key in enumerate(batch.keys) if key in left and not batch.taken[place]}
         answered = sum(self._read_file(file_id, batch, job, places, left, given) for file_id in job.files)
-        taking = _Taking(batch, left, self._batches, self._prices)
+        taking = _Taking(batch, left, self._batches, self._prices, self._serves)
         # Answered, by its own count, and not in its files: it may be on the bill.
         unseen = min(max(job.answered - answered, 0), len(places))
         taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
@@ -389,7 +395,7 @@ class BatchAsker:
                 run(send(self._gate, partial(self._batches.download, file_id, file)))
                 file.seek(0)
                 while some := list(islice(file, _SLICE)):
-                    taking = _Taking(batch, left, self._batches, self._prices)
+                    taking = _Taking(batch, left, self._batches, self._prices, self._serves)
                     answered += sum(taking.read(line, places) for line in some)
                     torn += taking.torn
                     self._take(taking, given)
@@ -422,21 +428,33 @@ class BatchAsker:
                 f"{ended[0].message} Answers so far are kept. Look at them at the service, then retry to submit what "
                 "is missing; without mode=batch they are asked one by one."
             )
+        refused: dict[bytes, Answer] = {}
         for key, waiting in list(left.items()):
-            if waiting.failures < SENDINGS:
-                continue
-            if not _alive(given):
+            serves = waiting.question.kind in self._serves
+            is_ping = waiting.question == ping_of(waiting.question)
+            if is_ping and waiting.refused:
+                raise PermanentError(
+                    f"{self.name} refuses every line of its batches to {waiting.question.model}, one with a single word "
+                    f"too: {waiting.message} Nothing was paid, and no question counts as refused."
+                )
+            if waiting.failures >= SENDINGS and not serves:
                 raise Unreachable(f"{self.name} fails on every line of its batches: {waiting.message} Retry later.")
-            given[key] = replace(waiting.paid, refusal=UNANSWERED, message=waiting.message)  # not kept: it may pass
+            if waiting.refused and serves:
+                given[key] = replace(waiting.paid, refusal=REFUSED, message=waiting.message)
+                refused[key] = to_answer(given[key])
+            elif waiting.failures >= SENDINGS:
+                given[key] = replace(waiting.paid, refusal=UNANSWERED, message=waiting.message)  # not kept: it may pass
+            elif not (is_ping and serves):
+                continue
             del left[key]
+        self._journal.put(refused)
 
-    def _add_pings(self, left: dict[bytes, _Open], given: Mapping[bytes, Reply]) -> None:
-        """Ask for one token beside lines that have all failed: it tells an outage from lines that the service fails on."""
-        if _alive(given) or not all(waiting.failures for waiting in left.values()):
-            return
-        for model in {waiting.question.model for waiting in left.values()}:
-            ping = Question(model, (("user", PING),), PING, max_tokens=1)
-            left[key_of_question(self.name, ping)] = _Open(ping)
+    def _add_pings(self, left: dict[bytes, _Open]) -> None:
+        """Ask with one word where no question of a kind was answered: whether its texts are at fault, or the service."""
+        for waiting in list(left.values()):
+            if (waiting.failures or waiting.refused) and waiting.question.kind not in self._serves:
+                ping = ping_of(waiting.question)
+                left.setdefault(key_of_question(self.name, ping), _Open(ping))
 
     def _budget_reached(self, batches: Sequence[Batch], account: Account) -> BudgetReached:
         spent = self._journal.spent(account.jobs).usd
@@ -505,7 +523,9 @@ class _Creation:
 class _Taking:
     """Some lines of a batch's answer, read and not yet on the disk."""
 
-    def __init__(self, batch: Batch, left: dict[bytes, _Open], batches: Batches, prices: Prices) -> None:
+    def __init__(
+        self, batch: Batch, left: dict[bytes, _Open], batches: Batches, prices: Prices, serves: set[Kind]
+    ) -> None:
         self.batch = batch
         self.left = left
         self.places: list[int] = []
@@ -513,6 +533,7 @@ class _Taking:
         self.replies: dict[bytes, Reply] = {}
         self._batches = batches
         self._prices = prices
+        self._serves = serves
         self._outcomes: dict[str, tuple[int, int, float]] = {}  # questions, characters, US dollars
 
     def read(self, line: bytes, places: dict[bytes, int]) -> bool:
@@ -546,7 +567,7 @@ class _Taking:
             return True
         waiting.message = f"status {status}: {json.dumps(error or body, ensure_ascii=False)[:300]}."
         if status in _REFUSALS:
-            self.replies[key] = replace(waiting.paid, refusal=REFUSED, message=waiting.message)
+            waiting.refused = True
             self._count(key, REFUSED, 0.0)
         else:
             waiting.failures += 1
@@ -585,6 +606,7 @@ class _Taking:
             waiting.message = str(error)
             self._count(key, "BadAnswer", price.highest(waiting.question, batch=True))  # nobody saw its bill
             return
+        self._serves.add(waiting.question.kind)
         cost = price.cost(completion.prompt_tokens, completion.completion_tokens, batch=True)
         reply = judge(waiting.question, completion, waiting.paid, cost)
         self._count(key, reply.refusal or "answered", cost)
@@ -611,11 +633,6 @@ async def _find(batches: Batches, batch: Batch, settling_seconds: float) -> Job 
 def _is_without_files(job: Job) -> bool:
     """Whether a batch has ended and its files are not there yet."""
     return job.state == "SUCCESS" and job.answered > 0 and not job.files
-
-
-def _alive(given: Mapping[bytes, Reply]) -> bool:
-    """Whether a model has answered anything, be it cut off."""
-    return any(reply.model for reply in given.values())
 
 
 def _holds(batch: Batch, left: Mapping[bytes, _Open]) -> bool:

@@ -46,6 +46,8 @@ def _named_schema(answer: type[BaseModel] | None) -> str:
     return _to_json(None if answer is None else [answer.__name__, schema_of(answer)])
 
 
+Kind = tuple[str, str]  # model and prompt: questions that differ in their texts alone
+
 # What begins the name of who answered where no model was asked: reports say so.
 NO_MODEL = {
     "recorded-": "answers of a recording, not of a model that was asked now",
@@ -81,6 +83,11 @@ class Question:
         before = _to_json([self.model, self.messages, self.prompt])
         after = _to_json([self.temperature, self.max_tokens, self.seed])
         return f"{before[:-1]}, {_named_schema(self.answer)}, {after[1:]}"
+
+    @property
+    def kind(self) -> Kind:
+        """What it has in common with all questions of its prompt to its model."""
+        return self.model, self.prompt
 
     @property
     def chars(self) -> int:

@@ -19,7 +19,6 @@ from typing import Any
 from tasks.chat.fence import recites
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.jokes import prompts
-from tasks.storage.errors import PermanentError
 
 VERSION = "1"
 FLOOR_CHARS = 600  # no half is shorter: 19 of 20 jokes have fewer characters
@@ -34,10 +33,6 @@ REASONS = {
     UNANSWERED: "the service fails on this question while it answers others",
     LEAKED: "the answer recites the instructions: the text may hold instructions of its own",
 }
-
-
-class AllRefused(PermanentError):
-    """The service refuses everything: that is not the texts' fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +67,8 @@ def extract_windows(
         Rows of ``WINDOW_JOKES``, as many and in the same order.
 
     Raises:
-        AllRefused: The service refuses every single one of several windows.
         TransientError: The service does not answer.
+        PermanentError: It refuses whatever it is asked.
         BudgetReached: The next question could cost more than is left.
     """
     answered: dict[int, list[tuple[_Part, Reply, Question]]] = defaultdict(list)
@@ -88,10 +83,7 @@ def extract_windows(
                 texts = halve(part.text)
                 halves += [_Part(part.row, (*part.place, n), text) for n, text in enumerate(texts)]
         parts = halves
-    finished = [_finished(row, answered[number]) for number, row in enumerate(rows)]
-    if len(rows) > 1 and all(row["error"] == REFUSED for row in finished):
-        raise AllRefused(f"{engine.name} refuses all {len(rows)} windows of this chunk. {finished[0]['message']}")
-    return finished
+    return [_finished(row, answered[number]) for number, row in enumerate(rows)]
 
 
 def ask(engine: Engine, questions: Sequence[Question], account: Account, failed: Sequence[bool]) -> list[Reply]:

@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tasks.chat.protocol import REFUSED, Account, Engine, Question, Reply
+from tasks.chat.protocol import Account, Engine, Question, Reply
 from tasks.jokes import prompts
-from tasks.jokes.extract import AllRefused, ask, failure
+from tasks.jokes.extract import ask, failure
 from tasks.storage.schemas import JOKES_EXTRACTED, JOKES_REFINED
 
 VERSION = "1"
@@ -59,8 +59,8 @@ def refine_jokes(
         Rows of ``JOKES_REFINED``, as many and in the same order.
 
     Raises:
-        AllRefused: The service refuses a step for every single one of several jokes.
         TransientError: The service does not answer.
+        PermanentError: It refuses whatever it is asked.
         BudgetReached: The next question could cost more than is left.
     """
     finished: list[dict[str, Any]] = [{**row, **_NOTHING} for row in rows]
@@ -71,9 +71,6 @@ def refine_jokes(
         some = [row for row in finished if wanted(row, step)]
         questions = [question(step, row, model, variety) for row in some]
         replies = ask(engine, questions, account, [(row["row"], step) in again for row in some])
-        refused = [reply for reply in replies if reply.refusal == REFUSED]
-        if len(refused) == len(replies) > 1:
-            raise AllRefused(f"{engine.name} refuses {step} for all {len(replies)} jokes. {refused[0].message}")
         for row, asked, reply in zip(some, questions, replies, strict=True):
             row.update(_columns(step, asked, reply))
     return finished

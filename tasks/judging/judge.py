@@ -19,7 +19,6 @@ from tasks.chat.fence import recites
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.judging import prompts
 from tasks.judging.statistics import Said, Verdict, verdict_of
-from tasks.judging.write import AllRefused
 
 LEAKED, NO_TEXT = "leaked", "no-text"
 EQUAL, EMPTY = "equal", "empty"
@@ -60,15 +59,13 @@ def judge_rows(
         Rows of ``PAIRS_JUDGED``, as many and in the same order.
 
     Raises:
-        AllRefused: The service refuses every single question about several pairs.
-        TransientError: It does not answer.
+        TransientError: The service does not answer.
+        PermanentError: It refuses whatever it is asked.
         BudgetReached: The next question could cost more than is left.
     """
     open_pairs = [row for row in rows if settle(row) is None]
     asked = questions(open_pairs, model, variety)
     replies = engine.ask(asked, account=account) if asked else []
-    if len(open_pairs) > 1 and all(reply.refusal == REFUSED for reply in replies):
-        raise AllRefused(f"{engine.name} refuses all {len(replies)} questions of this chunk. {replies[0].message}")
     answered = iter(zip(asked, replies, strict=True))
     return [
         _settled(row, settled) if (settled := settle(row)) else _judged(row, next(answered), next(answered))

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Account, Engine, Question, Reply
 from tasks.judging.contestants import Local, Sampling
-from tasks.storage.errors import PermanentError
 
 if TYPE_CHECKING:
     from tasks.models.messages import Conversation
@@ -34,10 +33,6 @@ REASONS = {
     UNANSWERED: "the service fails on this request while it answers others",
     TOO_LONG: "the request does not fit into the model",
 }
-
-
-class AllRefused(PermanentError):
-    """The service refuses everything: that is not the requests' fault."""
 
 
 class Writer(Protocol):
@@ -188,13 +183,11 @@ def write_rows(rows: Sequence[Mapping[str, Any]], writer: Writer) -> list[dict[s
         Rows of ``WRITTEN``, as many and in the same order.
 
     Raises:
-        AllRefused: The service refuses every single one of several requests.
-        TransientError: It does not answer.
+        TransientError: The service does not answer.
+        PermanentError: It refuses whatever it is asked.
         BudgetReached: The next question could cost more than is left.
     """
     replies = writer.write([row["messages"] for row in rows])
-    if len(replies) > 1 and all(reply.refusal == REFUSED for reply in replies):
-        raise AllRefused(f"{writer.name} refuses all {len(replies)} requests of this chunk. {replies[0].message}")
     return [
         {
             **row,

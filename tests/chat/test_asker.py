@@ -8,6 +8,7 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,6 +199,35 @@ def test_a_service_that_refuses_everything_ends_the_chunk_instead_of_refusing_it
     assert ["A"] == _texts(ask(FakeChat(), journal, [question("a")]))
 
 
+@pytest.mark.parametrize("setting", [{"max_tokens": 101}, {"answer": Shout}])
+def test_a_setting_that_one_prompt_alone_has_ends_the_chunk_although_the_service_takes_others(
+    journal: Journal, setting: dict[str, Any]
+) -> None:
+    strange = [replace(question(text, **setting), prompt="other/1") for text in "abc"]
+
+    def refuse(asked: Question) -> None:
+        if asked.prompt == "other/1":
+            raise TooLarge("400: not with this setting")
+
+    chat = FakeChat(refuse)
+    with pytest.raises(TooLarge, match="not with this setting"):
+        ask(chat, journal, [question("a"), *strange])
+    assert ["A"] == _texts(ask(FakeChat(), journal, [question("a")]))
+    assert 3 == sum(reply.text is not None for reply in ask(FakeChat(), journal, strange))
+
+
+def test_every_text_refused_is_the_texts_fault_where_a_word_is_answered(journal: Journal) -> None:
+    def refuse(asked: Question) -> None:
+        if asked.messages[-1][1] != "ping":
+            raise TooLarge("400: not such a text")
+
+    chat = FakeChat(refuse)
+    replies = ask(chat, journal, [question("a"), question("b")])
+
+    assert [(REFUSED, "400: not such a text")] * 2 == [(reply.refusal, reply.message) for reply in replies]
+    assert 1 == chat.texts.count("ping")
+
+
 def test_an_outage_ends_the_chunk_and_keeps_what_came_before(journal: Journal) -> None:
     ask(FakeChat(), journal, [question("a")])
 
@@ -224,7 +254,7 @@ def test_a_question_that_always_fails_while_others_pass_is_left_unanswered_for_a
     assert ["A", "POISON", "B"] == _texts(ask(FakeChat(), journal, questions))
 
 
-def test_the_only_question_is_told_from_an_outage_by_one_token(journal: Journal) -> None:
+def test_the_only_question_is_told_from_an_outage_by_one_word(journal: Journal) -> None:
     def fail(asked: Question) -> None:
         if asked.messages[-1][1] == "poison":
             raise Unreachable("503")
@@ -233,7 +263,7 @@ def test_the_only_question_is_told_from_an_outage_by_one_token(journal: Journal)
     (reply,) = ask(chat, journal, [question("poison")])
 
     assert UNANSWERED == reply.refusal
-    assert ("ping", 1) == (chat.texts[-1], chat.questions[-1].max_tokens)
+    assert "ping" == chat.texts[-1]
     assert "ping" == _outcomes(journal)[-1]
 
 

@@ -185,6 +185,31 @@ def test_what_the_service_refuses_and_what_is_cut_are_last_words(
     assert 1 == standin.stats()["batches"]
 
 
+def test_a_batch_whose_every_line_is_refused_is_the_texts_fault_where_a_word_is_answered(
+    standin: MistralBatchStandIn, journal: Journal
+) -> None:
+    standin.switch(refuse="say")
+    asked = questions("one", "two")
+
+    replies = ask(standin, journal, asked)
+
+    assert ["refused", "refused"] == [reply.refusal for reply in replies]
+    assert (2, 3) == (standin.stats()["batches"], standin.stats()["lines"])
+    assert replies == ask(standin, journal, asked)
+    assert 2 == standin.stats()["batches"]
+
+
+def test_a_service_that_refuses_a_word_too_refuses_no_question(standin: MistralBatchStandIn, journal: Journal) -> None:
+    standin.switch(refuse="user")
+    said = "refuses every line of its batches to mistral-small-2603, one with a single word too: status 400"
+    with pytest.raises(PermanentError, match=said):
+        ask(standin, journal, questions("one", "two"))
+    assert (2, 0) == (standin.stats()["batches"], journal.spent(["job"]).usd)
+
+    standin.switch(refuse="")
+    assert ["SAY ONE", "SAY TWO"] == [reply.text for reply in ask(standin, journal, questions("one", "two"))]
+
+
 def test_an_answer_that_cannot_be_read_is_asked_again_with_another_seed_and_every_reading_is_paid(
     standin: MistralBatchStandIn, journal: Journal
 ) -> None:
@@ -248,7 +273,7 @@ def test_lines_that_nobody_asked_for_are_passed_over(standin: MistralBatchStandI
     left = asker._missing(questions("one"), fresh=False)
     asker._submit(left, JOB)
     (batch,) = journal.open_batches(asker.name)
-    taking, places = _Taking(batch, left, asker._batches, read_prices()), {batch.keys[0]: 0}
+    taking, places = _Taking(batch, left, asker._batches, read_prices(), set()), {batch.keys[0]: 0}
 
     for line in (b"\n", b'{"custom_id": "ffff"}\n', b'{"custom_id": "no hex"}\n'):
         assert not taking.read(line, places)

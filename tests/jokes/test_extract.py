@@ -9,7 +9,7 @@ import pytest
 from tasks.chat.fence import recites
 from tasks.chat.protocol import CUT, REFUSED, UNANSWERED, UNREADABLE, Question, Reply
 from tasks.jokes import prompts
-from tasks.jokes.extract import FLOOR_CHARS, LEAKED, AllRefused, extract_windows, halve
+from tasks.jokes.extract import FLOOR_CHARS, LEAKED, extract_windows, halve
 from tasks.jokes.prompts import Joke, Repertoire
 from tests.jokes.fakes import ACCOUNT, Answering
 
@@ -83,12 +83,12 @@ def test_a_part_that_fails_keeps_the_other_s_jokes_and_says_so() -> None:
     assert "window 0, 1 of 2 parts: It will not." in row["message"]
 
 
-def test_one_refused_window_costs_only_itself_and_all_of_them_are_an_error() -> None:
+@pytest.mark.parametrize(("second", "errors"), [("bueno", [REFUSED, None]), ("malo", [REFUSED, REFUSED])])
+def test_a_refused_window_costs_only_itself_also_where_its_chunk_has_no_other(second: str, errors: list[str]) -> None:
     engine = Answering(lambda q: REFUSED if "malo" in q.messages[1][1] else _one_joke(q))
-    rows = _extract(_windows("[00:01] malo", "[00:02] bueno"), engine)
-    assert [REFUSED, None] == [row["error"] for row in rows]
-    with pytest.raises(AllRefused, match=r"fake refuses all 2 windows of this chunk. Row 0, routine 100, window 0"):
-        _extract(_windows("[00:01] malo", "[00:02] malo"), engine)
+    rows = _extract(_windows("[00:01] malo", f"[00:02] {second}"), engine)
+    assert errors == [row["error"] for row in rows]
+    assert "Row 0, routine 100, window 0, all of it: It will not." == rows[0]["message"]
 
 
 def test_of_named_windows_those_without_an_answer_are_asked_afresh() -> None:

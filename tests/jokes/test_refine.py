@@ -82,9 +82,9 @@ def test_a_step_that_fails_on_a_joke_leaves_its_reason_and_the_row_stays() -> No
     assert None is good["levels_error"]
 
 
-def test_a_service_that_refuses_all_jokes_is_an_error_and_not_a_table() -> None:
-    with pytest.raises(Exception, match=r"fake refuses levels for all 2 jokes. It will not."):
-        _refine(_jokes("a", "b"), Answering(lambda _: REFUSED))
+def test_jokes_that_are_all_refused_stay_with_their_reason() -> None:
+    rows = _refine(_jokes("a", "b"), Answering(lambda _: REFUSED))
+    assert ["refused: It will not."] * 2 == [row["levels_error"] for row in rows]
 
 
 def test_a_joke_that_makes_the_model_recite_leaves_a_reason_and_no_text() -> None:

@@ -10,11 +10,10 @@ import pytest
 from tasks.chat.protocol import CUT, REFUSED, UNREADABLE, Reply
 from tasks.judging.report import write_report
 from tasks.judging.requests import BadRequests, read_requests
-from tasks.judging.write import AllRefused
 from tasks.storage.schemas import COMPARED
 from tasks.storage.tables import read_table
 from tests.judging.fakes import FakeJudge, longer, texts_of
-from tests.judging.walk import PROMPT, collected, compared, judged, split_of
+from tests.judging.walk import PROMPT, collected, compared, split_of
 
 WORDS: list[str | None] = ["suegra", "micro", "fútbol", "doctor", "perro", "lunes", "asado"]
 
@@ -133,16 +132,12 @@ def test_a_text_that_is_missing_is_nobodys_loss(tmp_path: Path) -> None:
     assert ("unjudged", "no-text", "Row 1: no text of A (length).") == (row["verdict"], row["error"], row["message"])
 
 
-def test_a_service_that_refuses_everything_is_not_the_texts_fault(tmp_path: Path) -> None:
-    refusing = FakeJudge(lambda *_: Reply(None, REFUSED, "no model"))
-    with pytest.raises(AllRefused, match=r"fake refuses all 8 questions of this chunk. no model"):
-        judged(tmp_path, compared(tmp_path, split_of(tmp_path, WORDS), long, short), refusing)
-
-
-def test_a_pair_that_is_refused_in_both_orders_and_alone_in_its_chunk_is_unjudged(tmp_path: Path) -> None:
+def test_pairs_that_are_all_refused_in_both_orders_are_unjudged(tmp_path: Path) -> None:
     refusing = FakeJudge(lambda *_: Reply(None, REFUSED, "not this text"))
-    (row,) = rows(collected(tmp_path, compared(tmp_path, split_of(tmp_path, WORDS[:1]), long, short), refusing).table)
-    assert ("unjudged", REFUSED, "Row 0: not this text") == (row["verdict"], row["error"], row["message"])
+    found = rows(collected(tmp_path, compared(tmp_path, split_of(tmp_path, WORDS[:2]), long, short), refusing).table)
+    assert [("unjudged", REFUSED, f"Row {n}: not this text") for n in (0, 1)] == [
+        (row["verdict"], row["error"], row["message"]) for row in found
+    ]
 
 
 def test_rows_in_are_requests_and_rows_left_out(tmp_path: Path) -> None:
