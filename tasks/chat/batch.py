@@ -109,8 +109,8 @@ class Batches(Protocol):
     async def job(self, batch_id: str) -> Job:
         """How a batch stands."""
 
-    async def download(self, file_id: str, into: IO[bytes]) -> None:
-        """Write a file's content over what is in one of ours; nothing where the service no longer has it."""
+    async def download(self, file_id: str, into: IO[bytes]) -> bool:
+        """Write a file's content over what is in one of ours; False and nothing where the service no longer has it."""
 
     async def delete(self, file_id: str) -> None:
         """Delete a file, if it is still there."""
@@ -215,7 +215,7 @@ class BatchAsker:
             left = self._missing(questions, fresh=False)
             for batch in self._open(left):
                 job = self._look(batch)
-                if job.state not in ENDED or _is_without_files(job):
+                if job.state not in ENDED or (job.state == "SUCCESS" and _is_without_files(job)):
                     raise BatchUnderWay(
                         f"Batch {job.id} still works on some of these questions ({job.state}, {job.finished:,} of "
                         f"{len(batch.keys):,} done). Asked one by one they would be paid for twice. Run with mode=batch, "
@@ -367,46 +367,42 @@ class BatchAsker:
     def _collect(self, batch: Batch, job: Job, left: dict[bytes, _Open], given: dict[bytes, Reply]) -> None:
         """Take a batch's lines: answers into the journal, failed ones counted."""
         places = {key: place for place, key in enumerate(batch.keys) if key in left and not batch.taken[place]}
-        answered = sum(self._read_file(file_id, batch, job, places, left, given) for file_id in job.files)
+        answered = self._read_files(batch, job, places, left, given)
         taking = _Taking(batch, left, self._batches, self._prices, self._serves)
         # Answered, by its own count, and not in its files: it may be on the bill.
         unseen = min(max(job.answered - answered, 0), len(places))
         taking.miss(job, places, batch.highest_usd * unseen / len(batch.keys))
         self._take(taking, given)
 
-    def _read_file(
-        self,
-        file_id: str,
-        batch: Batch,
-        job: Job,
-        places: dict[bytes, int],
-        left: dict[bytes, _Open],
-        given: dict[bytes, Reply],
+    def _read_files(
+        self, batch: Batch, job: Job, places: dict[bytes, int], left: dict[bytes, _Open], given: dict[bytes, Reply]
     ) -> int:
-        """Take the lines of one of a batch's files; how many of them are answers.
+        """Take the lines of a batch's files; how many of them are answers.
 
         Raises:
-            Unreachable: It comes damaged every time. What it lacks is on the bill, so it is not submitted again.
+            Unreachable: They come damaged every time. What they lack is on the bill, so it is not submitted again.
         """
         for _ in range(DOWNLOADS):
-            answered = 0
-            torn: list[bytes] = []
-            with tempfile.TemporaryFile(dir=self._journal.path.parent) as file:
-                run(send(self._gate, partial(self._batches.download, file_id, file)))
-                file.seek(0)
-                while some := list(islice(file, _SLICE)):
-                    taking = _Taking(batch, left, self._batches, self._prices, self._serves)
-                    answered += sum(taking.read(line, places) for line in some)
-                    torn += taking.torn
-                    self._take(taking, given)
-            if not torn or not places:
+            answered, torn, there = 0, list[bytes](), bool(job.files)
+            for file_id in job.files:
+                with tempfile.TemporaryFile(dir=self._journal.path.parent) as file:
+                    there &= run(send(self._gate, partial(self._batches.download, file_id, file)))
+                    file.seek(0)
+                    while some := list(islice(file, _SLICE)):
+                        taking = _Taking(batch, left, self._batches, self._prices, self._serves)
+                        answered += sum(taking.read(line, places) for line in some)
+                        torn += taking.torn
+                        self._take(taking, given)
+            # A file that was cut off between two lines looks whole: then only the service's own count tells.
+            if not places or not (torn or (there and answered < job.answered)):
                 return answered
             time.sleep(self._pauses[0])
+        begins = f", a line of it begins {torn[0][:80].decode(errors='replace')!r}" if torn else ""
         raise Unreachable(
-            f"The file {file_id} with answers of batch {job.id} came damaged {DOWNLOADS} times: a line of it begins "
-            f"{torn[0][:80].decode(errors='replace')!r}. What could be read is kept, and nothing is submitted again, since "
-            "what the file lacks is paid for. Retry to fetch it once more. If it stays so, delete the file at the service: "
-            "then the next run submits what is missing."
+            f"The file {' or '.join(job.files)} of batch {job.id} came damaged {DOWNLOADS} times{begins}: {answered:,} of "
+            f"{job.answered:,} answers are there. What was read is kept, and nothing is submitted again, since what it "
+            "lacks is paid for. Retry to fetch it once more. If it stays so, delete the file at the service: then the "
+            "next run submits what is missing."
         )
 
     def _take(self, taking: _Taking, given: dict[bytes, Reply]) -> None:
@@ -632,7 +628,7 @@ async def _find(batches: Batches, batch: Batch, settling_seconds: float) -> Job 
 
 def _is_without_files(job: Job) -> bool:
     """Whether a batch has ended and its files are not there yet."""
-    return job.state == "SUCCESS" and job.answered > 0 and not job.files
+    return job.state in ENDED - {"GONE"} and job.answered > 0 and not job.files
 
 
 def _holds(batch: Batch, left: Mapping[bytes, _Open]) -> bool:

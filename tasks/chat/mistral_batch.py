@@ -119,8 +119,8 @@ class MistralBatches:
             message = "The service does not have it any more, or another account's key is set."
             return Job(batch_id, "GONE", answered=sys.maxsize, message=message)
 
-    async def download(self, file_id: str, into: IO[bytes]) -> None:
-        """Write a file's content over what is in one of ours; nothing where the service no longer has it."""
+    async def download(self, file_id: str, into: IO[bytes]) -> bool:
+        """Write a file's content over what is in one of ours; False and nothing where the service no longer has it."""
         into.seek(0)
         into.truncate()
         with suppress(_Gone), self._worded(gone=True):
@@ -130,6 +130,8 @@ class MistralBatches:
                     into.write(piece)
             finally:
                 await response.aclose()
+            return True
+        return False
 
     async def delete(self, file_id: str) -> None:
         """Delete a file, if it is still there."""

@@ -231,10 +231,11 @@ def test_a_line_that_stands_in_no_file_is_asked_again(standin: MistralBatchStand
     assert "has no line for it" in replies[1].message
 
 
+@pytest.mark.parametrize("fault", ["damaged", "short"])
 def test_a_file_of_answers_that_comes_damaged_is_fetched_again_and_not_paid_again(
-    standin: MistralBatchStandIn, journal: Journal
+    standin: MistralBatchStandIn, journal: Journal, fault: str
 ) -> None:
-    standin.switch(damaged=2)
+    standin.switch(**{fault: 2})
     words = ["one", "two", "three", "four"]
 
     replies = ask(standin, journal, questions(*words))
@@ -245,14 +246,15 @@ def test_a_file_of_answers_that_comes_damaged_is_fetched_again_and_not_paid_agai
     assert pytest.approx(sum(reply.cost_usd for reply in replies)) == journal.spent(["job"]).usd
 
 
+@pytest.mark.parametrize("fault", ["damaged", "short"])
 @pytest.mark.parametrize(("deleted", "batches"), [(False, 1), (True, 2)])
 def test_a_file_of_answers_that_stays_damaged_ends_the_run_and_is_lost_only_when_it_is_deleted(
-    standin: MistralBatchStandIn, journal: Journal, deleted: bool, batches: int
+    standin: MistralBatchStandIn, journal: Journal, fault: str, deleted: bool, batches: int
 ) -> None:
-    standin.switch(damaged=100)
+    standin.switch(**{fault: 100})
     asked = questions("one", "two", "three", "four")
 
-    said = r"The file (\S+) with answers of batch job-1 came damaged 3 times: .*delete the file at the service"
+    said = r"The file (\S+) of batch job-1 came damaged 3 times.* [123] of 4 answers are there.*delete the file at"
     with pytest.raises(Unreachable, match=said) as error:
         ask(standin, journal, asked)
     with pytest.raises(Unreachable, match=said):
@@ -261,7 +263,7 @@ def test_a_file_of_answers_that_stays_damaged_ends_the_run_and_is_lost_only_when
     assert (1, 0) == (standin.stats()["batches"], standin.stats()["requests"])
     found = journal.get([key_of_question(f"mistral@{standin.url}", question) for question in asked])
     assert 0 < len(found) < len(asked)
-    standin.switch(damaged=0)
+    standin.switch(**{fault: 0})
     if deleted:
         run(open_batches(_open_chat(standin.url)).delete(str(error.value).split()[2]))
     assert ["SAY ONE", "SAY TWO", "SAY THREE", "SAY FOUR"] == [reply.text for reply in ask(standin, journal, asked)]
@@ -406,6 +408,12 @@ def test_a_batch_that_has_not_ended_is_never_submitted_again(
     standin.switch(**switches)
     assert ["SAY ONE"] == [reply.text for reply in ask(standin, journal, questions("one"))]
     assert (1, 0) == (standin.stats()["batches"], standin.stats()["paid_again"])
+
+
+def test_the_files_of_a_batch_that_was_cancelled_are_waited_for(standin: MistralBatchStandIn, journal: Journal) -> None:
+    standin.switch(end="CANCELLED", ends=1, slow_files=3)
+    assert 4 == len(ask(standin, journal, questions("one", "two", "three", "four")))
+    assert (2, 6, 0) == tuple(standin.stats()[name] for name in ("batches", "lines", "paid_again"))
 
 
 def test_a_full_disk_after_the_submission_submits_nothing_twice(
