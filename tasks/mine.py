@@ -113,7 +113,8 @@ def extract_chunk(chunk: Chunk, manifest: Manifest, budget: float | None) -> Pat
     from tasks.jokes.chunk import windows_that_failed
 
     again = windows_that_failed(manifest.aside(chunk))
-    rows = _extracted(manifest, [chunk], account_of(manifest, manifest, budget), "online", again)
+    account = account_of(manifest, manifest, budget)
+    rows = _extracted(manifest, [chunk], account, "online", again, manifest.forcing(chunk))
     return write_chunk(rows, chunk, manifest, WINDOW_JOKES)
 
 
@@ -149,7 +150,8 @@ def refine_chunk(chunk: Chunk, manifest: Manifest, budget: float | None, windows
     from tasks.jokes.chunk import steps_that_failed
 
     again = steps_that_failed(manifest.aside(chunk))
-    rows = _refined(manifest, [chunk], account_of(manifest, windows, budget), "online", again)
+    account = account_of(manifest, windows, budget)
+    rows = _refined(manifest, [chunk], account, "online", again, manifest.forcing(chunk))
     return write_chunk(rows, chunk, manifest, JOKES_REFINED)
 
 
@@ -185,14 +187,19 @@ def report_jokes(windows: Manifest, jokes: Manifest, tables: Tables) -> Path:
 
 
 def _extracted(
-    manifest: Manifest, chunks: Sequence[Chunk], account: Account, mode: Asking, again: frozenset[int] = frozenset()
+    manifest: Manifest,
+    chunks: Sequence[Chunk],
+    account: Account,
+    mode: Asking,
+    again: frozenset[int] = frozenset(),
+    forcing: str = "",
 ) -> list[dict[str, Any]]:
     from tasks.jokes.extract import extract_windows
 
     rows = [row for chunk in chunks for row in read_group(manifest.rows_path, WINDOWS, chunk.number).to_pylist()]
     engine, model = engine_and_model(manifest.parameters["model"], mode)
     language = manifest.parameters["language"]
-    return extract_windows(rows, engine, account, model=model, language=language, again=again)
+    return extract_windows(rows, engine, account, model=model, language=language, again=again, forcing=forcing)
 
 
 def _refined(
@@ -201,6 +208,7 @@ def _refined(
     account: Account,
     mode: Asking,
     again: frozenset[tuple[int, str]] = frozenset(),
+    forcing: str = "",
 ) -> list[dict[str, Any]]:
     from tasks.jokes.funnel import PRESETS
     from tasks.jokes.refine import refine_jokes
@@ -210,4 +218,5 @@ def _refined(
     ]
     steps = {step: Asked(*engine_and_model(model, mode)) for step, model in manifest.parameters["steps"].items()}
     wanted = PRESETS[manifest.parameters["funnel"]].of_steps(steps).wants
-    return refine_jokes(rows, steps, account, variety=manifest.parameters["variety"], wanted=wanted, again=again)
+    variety = manifest.parameters["variety"]
+    return refine_jokes(rows, steps, account, variety=variety, wanted=wanted, again=again, forcing=forcing)

@@ -150,6 +150,7 @@ def translate_chunk(chunk: Chunk, manifest: Manifest, budget_usd: float | None =
         unit=asked["unit"],
         memories=_memories(asked["corrections"], asked["memory"], source, target, root),
         again=_refused_before(manifest.aside(chunk)),
+        forcing=manifest.forcing(chunk),
     )
     return write_chunk(translated, manifest.path(chunk), manifest.job)
 

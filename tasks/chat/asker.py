@@ -62,6 +62,7 @@ class Asking:
     """What one call of ``Asker.ask`` has claimed, what replies answer besides, and the first error that ends it."""
 
     account: Account
+    fresh: str
     futures: dict[bytes, asyncio.Future[Answer]]
     besides: Besides
     failure: BaseException | None = None
@@ -137,7 +138,7 @@ class Asker:
         questions: Sequence[Question],
         *,
         account: Account,
-        fresh: bool = False,
+        fresh: str = "",
         besides: Besides = nothing,
     ) -> list[Reply]:
         """Get a reply to every question; see ``Engine.ask``.
@@ -145,7 +146,7 @@ class Asker:
         Args:
             questions: Equal ones are asked once.
             account: Who asks, and what it may cost.
-            fresh: Ask again what the journal knows.
+            fresh: See ``Engine.ask``.
             besides: What else a reply answers, by key: kept with it in one transaction. Not called for what the
                 journal knows.
         """
@@ -156,7 +157,7 @@ class Asker:
         run(self.chat.aclose())
         self._once.close()
 
-    async def _ask(self, questions: Sequence[Question], account: Account, fresh: bool, besides: Besides) -> list[Reply]:
+    async def _ask(self, questions: Sequence[Question], account: Account, fresh: str, besides: Besides) -> list[Reply]:
         keys = [key_of_question(self.name, question) for question in questions]
         asked = dict(zip(keys, questions, strict=True))
 
@@ -164,7 +165,7 @@ class Asker:
             missing = claims.missing
             for model in {asked[key].model for key in missing}:
                 self._prices.of(model)  # unknown: better now than after some were paid
-            asking = Asking(account, claims.futures, besides)
+            asking = Asking(account, fresh, claims.futures, besides)
             # After a failure no new call starts, but those under way are waited for: their answers are paid.
             results = await asyncio.gather(
                 *(self._ask_one(key, asked[key], asking) for key in missing), return_exceptions=True
@@ -192,7 +193,7 @@ class Asker:
                 again = replace(question, seed=question.seed + reading) if reading else question
                 attempt = Attempt(again, asking, paid, key, last=reading == READINGS - 1)
                 made = await send(self._gate, partial(self._one_call, attempt))
-                reply = await self._kept(made)
+                reply = await self._kept(made, asking)
                 if key in made.answers:
                     return made.answers[key]
                 paid = replace(reply, refusal=None, message="")
@@ -201,7 +202,7 @@ class Asker:
                 await self._ping(question, asking)
             reply = replace(paid, refusal=REFUSED, message=str(error))
             answer = to_answer(reply)
-            await self._once.put({key: answer, **asking.besides(question, reply)}, [])
+            await self._once.put({key: answer, **asking.besides(question, reply)}, [], asking.fresh)
         except TransientError as error:
             if asking.failure is not None or not await self._alive(question, asking):
                 raise
@@ -230,7 +231,7 @@ class Asker:
         await asyncio.shield(ping)
 
     async def _pinged(self, attempt: Attempt) -> Reply:
-        return await self._kept(await send(self._gate, partial(self._one_call, attempt), attempts=2))
+        return await self._kept(await send(self._gate, partial(self._one_call, attempt), attempts=2), attempt.asking)
 
     async def _one_call(self, attempt: Attempt) -> Made:
         """One call. What it brought is not kept yet: that needs no place at the gate."""
@@ -249,7 +250,9 @@ class Asker:
         except BaseException as error:
             # The service may have done the work, and nobody saw its bill.
             unseen = isinstance(error, BadAnswer | NoAnswer | asyncio.CancelledError)
-            await self._kept(Made(Reply(None), {}, call(type(error).__name__, highest if unseen else 0.0)))
+            await self._kept(
+                Made(Reply(None), {}, call(type(error).__name__, highest if unseen else 0.0)), attempt.asking
+            )
             raise
         self._serves.add(question.kind)
         tokens = completion.prompt_tokens + completion.completion_tokens
@@ -262,10 +265,10 @@ class Asker:
         answers = {attempt.key: to_answer(reply), **attempt.asking.besides(question, reply)} if final else {}
         return Made(reply, answers, call(reply.refusal or "answered", cost))
 
-    async def _kept(self, made: Made) -> Reply:
+    async def _kept(self, made: Made, asking: Asking) -> Reply:
         """Write a call down, with its answer and in place of its hold, before anybody uses it."""
         try:
-            await self._once.put(made.answers, [made.call])
+            await self._once.put(made.answers, [made.call], asking.fresh)
         finally:
             if made.call.hold is not None:
                 self._held -= 1

@@ -45,6 +45,7 @@ from tasks.remote.errors import BadAnswer, Throttled, Unreachable
 from tasks.remote.gate import Gate
 from tasks.remote.journal import Answer, Batch, Call, Journal
 from tasks.remote.loop import run
+from tasks.remote.once import under
 from tasks.remote.retry import send
 from tasks.storage.errors import PermanentError, TransientError
 
@@ -174,13 +175,14 @@ class BatchAsker:
         self._gate = Gate(f"{batches.name} batches", 2)
         self._one_at_a_time = threading.Lock()
         self._serves: set[Kind] = set()  # kinds of questions that were answered since `ask` began
+        self._fresh = ""  # as `ask` was told
 
     @property
     def name(self) -> str:
         """The chat's name."""
         return self._batches.name
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: str = "") -> list[Reply]:
         """Get a reply to every question; blocks for as long as the service takes, which may be a day.
 
         Raises:
@@ -192,7 +194,8 @@ class BatchAsker:
         keys = [key_of_question(self.name, question) for question in questions]
         with self._one_at_a_time:
             self._serves.clear()
-            left = self._missing(questions, fresh)
+            self._fresh = fresh
+            left = self._missing(questions)
             given = self._refused(left)
             while left:
                 self._collect_open(left, given)
@@ -212,7 +215,8 @@ class BatchAsker:
         """
         with self._one_at_a_time:
             self._serves.clear()
-            left = self._missing(questions, fresh=False)
+            self._fresh = ""
+            left = self._missing(questions)
             for batch in self._open(left):
                 job = self._look(batch)
                 if job.state not in ENDED or (job.state == "SUCCESS" and _is_without_files(job)):
@@ -224,13 +228,18 @@ class BatchAsker:
                     )
                 self._collect(batch, job, left, {})
 
-    def _missing(self, questions: Sequence[Question], fresh: bool) -> dict[bytes, _Open]:
+    def _missing(self, questions: Sequence[Question]) -> dict[bytes, _Open]:
         """What has to be asked, by key."""
         asked = {key_of_question(self.name, question): question for question in questions}
-        known = {} if fresh else self._journal.get(list(asked))
+        stored = {under(self._fresh, key): key for key in asked}
+        known = {stored[key] for key in self._journal.get(list(stored))}
         for model in {question.model for key, question in asked.items() if key not in known}:
             self._prices.of(model)  # unknown: better now than after some were submitted
         return {key: _Open(question) for key, question in asked.items() if key not in known}
+
+    def _stored(self, replies: Mapping[bytes, Reply]) -> dict[bytes, Answer]:
+        answers = {key: to_answer(reply) for key, reply in replies.items()}
+        return answers | {under(self._fresh, key): answer for key, answer in answers.items()}
 
     def _refused(self, left: dict[bytes, _Open]) -> dict[bytes, Reply]:
         """Take out what no file of lines may hold: one such line could cost its whole batch."""
@@ -242,7 +251,7 @@ class BatchAsker:
                 message = "A message holds half of a character (a lone surrogate), which no JSON may: mend the source."
                 refused[key] = Reply(None, REFUSED, message)
                 del left[key]
-        self._journal.put({key: to_answer(reply) for key, reply in refused.items()})
+        self._journal.put(self._stored(refused))
         return refused
 
     def _submit(self, left: Mapping[bytes, _Open], account: Account) -> None:
@@ -408,8 +417,7 @@ class BatchAsker:
     def _take(self, taking: _Taking, given: dict[bytes, Reply]) -> None:
         if not taking.places:
             return
-        answers = {key: to_answer(reply) for key, reply in taking.replies.items()}
-        if not self._journal.take(taking.batch.digest, taking.places, answers, taking.calls()):
+        if not self._journal.take(taking.batch.digest, taking.places, self._stored(taking.replies), taking.calls()):
             raise Unreachable(f"Another run collects batch {taking.batch.batch_id} too. Retry when it has ended.")
         given.update(taking.replies)
         for key in taking.replies:
@@ -424,7 +432,7 @@ class BatchAsker:
                 f"{ended[0].message} Answers so far are kept. Look at them at the service, then retry to submit what "
                 "is missing; without mode=batch they are asked one by one."
             )
-        refused: dict[bytes, Answer] = {}
+        refused: dict[bytes, Reply] = {}
         for key, waiting in list(left.items()):
             serves = waiting.question.kind in self._serves
             is_ping = waiting.question == ping_of(waiting.question)
@@ -436,14 +444,13 @@ class BatchAsker:
             if waiting.failures >= SENDINGS and not serves:
                 raise Unreachable(f"{self.name} fails on every line of its batches: {waiting.message} Retry later.")
             if waiting.refused and serves:
-                given[key] = replace(waiting.paid, refusal=REFUSED, message=waiting.message)
-                refused[key] = to_answer(given[key])
+                refused[key] = given[key] = replace(waiting.paid, refusal=REFUSED, message=waiting.message)
             elif waiting.failures >= SENDINGS:
                 given[key] = replace(waiting.paid, refusal=UNANSWERED, message=waiting.message)  # not kept: it may pass
             elif not (is_ping and serves):
                 continue
             del left[key]
-        self._journal.put(refused)
+        self._journal.put(self._stored(refused))
 
     def _add_pings(self, left: dict[bytes, _Open]) -> None:
         """Ask with one word where no question of a kind was answered: whether its texts are at fault, or the service."""
@@ -483,7 +490,7 @@ class AfterBatches:
         """The chat's name."""
         return self._engine.name
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: str = "") -> list[Reply]:
         """Get a reply to every question; see ``Engine.ask`` and ``BatchAsker.settle``."""
         if not fresh and self._journal.open_batches(self.name):
             self._batches().settle(questions)

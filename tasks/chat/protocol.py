@@ -221,13 +221,13 @@ class Engine(Protocol):
     def name(self) -> str:
         """The chat's name."""
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: str = "") -> list[Reply]:
         """Get a reply to every question; blocks the calling thread. Any thread may call.
 
         Args:
             questions: Equal ones are asked once.
             account: Who asks, and what it may cost.
-            fresh: Ask again what the journal knows.
+            fresh: Name of an occasion: ask again what the journal knows, but for what was asked on this very occasion.
 
         Returns:
             As many replies, in order.

@@ -26,7 +26,7 @@ class Purse:
         """The chat's name."""
         return self._engine.name
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: str = "") -> list[Reply]:
         """Get a reply to every question; see ``Engine.ask``."""
         if self._empty:
             raise self._empty

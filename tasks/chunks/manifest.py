@@ -108,6 +108,11 @@ class Manifest:
         """Where ``force`` puts the chunk's old file until the new one is there."""
         return self.folder / "chunks" / f"{chunk.name}.parquet.aside"
 
+    def forcing(self, chunk: Chunk) -> str:
+        """What tells the ``force`` that set this chunk aside from every other; empty where none did."""
+        aside = self.aside(chunk)
+        return f"{self.job} {chunk.name} {aside.stat().st_mtime_ns}" if aside.exists() else ""
+
     def chosen(self, numbers: Iterable[int] | None) -> list[Chunk]:
         """The named chunks, or all where none is named.
 

@@ -307,7 +307,7 @@ class Played:
         self._languages = (source, target)
 
     def ask(
-        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: str = "", starts: Collection[str] = ()
     ) -> dict[str, Answer]:
         """The stored answers; a refusal where there is none."""
         keys = questions(self.name, *self._languages, attempt, list(texts))

@@ -52,6 +52,7 @@ def extract_windows(
     model: str,
     language: str,
     again: Collection[int] = (),
+    forcing: str = "",
 ) -> list[dict[str, Any]]:
     """The finished rows of a chunk.
 
@@ -62,6 +63,7 @@ def extract_windows(
         model: As the service names it.
         language: Of the transcripts.
         again: Windows, by ``row``, that are asked once more where the journal's answer is none.
+        forcing: Name of the occasion for that; see ``Engine.ask``.
 
     Returns:
         Rows of ``WINDOW_JOKES``, as many and in the same order.
@@ -77,7 +79,9 @@ def extract_windows(
         questions = [prompts.extract(model, part.text, language) for part in parts]
         failed = [rows[part.row]["row"] in again for part in parts]
         halves: list[_Part] = []
-        for part, question, reply in zip(parts, questions, ask(engine, questions, account, failed), strict=True):
+        for part, question, reply in zip(
+            parts, questions, ask(engine, questions, account, failed, forcing), strict=True
+        ):
             answered[part.row].append((part, reply, question))
             if reply.refusal == CUT:
                 texts = halve(part.text)
@@ -86,11 +90,13 @@ def extract_windows(
     return [_finished(row, answered[number]) for number, row in enumerate(rows)]
 
 
-def ask(engine: Engine, questions: Sequence[Question], account: Account, failed: Sequence[bool]) -> list[Reply]:
+def ask(
+    engine: Engine, questions: Sequence[Question], account: Account, failed: Sequence[bool], forcing: str
+) -> list[Reply]:
     """Replies in order; a question that failed before is asked once more.
 
-    Not if its answer is good by now: then a forced run was cut off after it had paid for it. Nor if it is
-    ``UNANSWERED``: the journal keeps no such answer, so it was asked just now.
+    Not if its answer is good by now: then a forced run was cut off after it had paid for it; nor if it was asked on this
+    very occasion, whatever came. Nor if it is ``UNANSWERED``: the journal keeps no such answer, so it was asked just now.
     """
     replies = engine.ask(questions, account=account)
     again = [
@@ -99,7 +105,7 @@ def ask(engine: Engine, questions: Sequence[Question], account: Account, failed:
         if failed[place] and reply.refusal != UNANSWERED and failure(question, reply)
     ]
     if again:
-        fresh = engine.ask([questions[place] for place in again], account=account, fresh=True)
+        fresh = engine.ask([questions[place] for place in again], account=account, fresh=forcing)
         for place, reply in zip(again, fresh, strict=True):
             replies[place] = reply
     return replies

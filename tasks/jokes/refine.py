@@ -44,6 +44,7 @@ def refine_jokes(
     variety: str,
     wanted: Callable[[Row, str], bool],
     again: Collection[tuple[int, str]] = (),
+    forcing: str = "",
 ) -> list[dict[str, Any]]:
     """The finished rows of a chunk.
 
@@ -54,6 +55,7 @@ def refine_jokes(
         variety: The language as it is spoken where the jokes come from, such as ``Chilean Spanish``.
         wanted: Whether a joke, with what is known of it by then, is worth a step.
         again: Joke, by ``row``, and step: asked once more where the journal's answer is none.
+        forcing: Name of the occasion for that; see ``Engine.ask``.
 
     Returns:
         Rows of ``JOKES_REFINED``, as many and in the same order.
@@ -70,7 +72,7 @@ def refine_jokes(
         engine, model = steps[step]
         some = [row for row in finished if wanted(row, step)]
         questions = [question(step, row, model, variety) for row in some]
-        replies = ask(engine, questions, account, [(row["row"], step) in again for row in some])
+        replies = ask(engine, questions, account, [(row["row"], step) in again for row in some], forcing)
         for row, asked, reply in zip(some, questions, replies, strict=True):
             row.update(_columns(step, asked, reply))
     return finished

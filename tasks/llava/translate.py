@@ -41,7 +41,7 @@ class Engine(Protocol):
         """Name and version."""
 
     def ask(
-        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: str = "", starts: Collection[str] = ()
     ) -> dict[str, Answer]:
         """An answer, or a refusal, for every text; ``starts`` are those with which a conversation begins."""
 
@@ -97,6 +97,7 @@ def translate_rows(
     unit: Unit = "sentence",
     memories: Sequence[Memory] = (),
     again: frozenset[int] = frozenset(),
+    forcing: str = "",
 ) -> list[Translated]:
     """Translate rows; each comes back, delivered or refused.
 
@@ -108,6 +109,7 @@ def translate_rows(
         unit: What travels on a line of its own.
         memories: Existing translations to take good turns from; the first that has one stands.
         again: Rows to ask again although the journal knows the answer: those that were refused before.
+        forcing: Name of the occasion for that: what was asked on this very occasion is not asked again.
 
     Returns:
         One Translated per row, in order.
@@ -139,7 +141,7 @@ def translate_rows(
                 and not (attempt == 1 and unit == "sentence" and results[value].failures[-1][1] == REFUSED)
             }
             if missing:
-                ask = partial(engine.ask, job=job, attempt=attempt, fresh=is_fresh)
+                ask = partial(engine.ask, job=job, attempt=attempt, fresh=forcing if is_fresh else "")
                 _attempt(missing, "sentence" if attempt else unit, results, good, engine.name, ask)
     for name, value, known in remembered:
         if results[value].target is None:

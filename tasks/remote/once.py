@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from tasks.remote.journal import Answer, Call, Hold, Journal
+from tasks.remote.journal import Answer, Call, Hold, Journal, key_of
 
 # A write waits a little for others that may go along with it (docs/decisions.md, "Fewer commits").
 LINGER = 0.05  # of what a call takes
@@ -51,6 +51,11 @@ class _Waiting:
     written: asyncio.Future[int | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+def under(fresh: str, key: bytes) -> bytes:
+    """Where the journal keeps besides what was asked again: a forced run that is cut off finds there what it has paid."""
+    return key_of(fresh, key.hex()) if fresh else key
+
+
 class Once:
     """The journal as seen from the process's loop. All methods but ``close`` run on it."""
 
@@ -65,13 +70,13 @@ class Once:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="trasvase-journal")
 
     async def answers(
-        self, keys: Iterable[bytes], fresh: bool, ask: Callable[[Claims], Awaitable[None]]
+        self, keys: Iterable[bytes], fresh: str, ask: Callable[[Claims], Awaitable[None]]
     ) -> dict[bytes, Answer]:
         """Get the answer for every key.
 
         Args:
             keys: Repeated ones are asked once.
-            fresh: Ask again what the journal knows.
+            fresh: Name of an occasion: ask again what the journal knows, but for what was asked on this very occasion.
             ask: Asks what is missing of its claims; it has set their futures when it returns.
 
         Raises:
@@ -85,7 +90,9 @@ class Once:
         self._under_way.update(futures)
         try:
             # Looked up only after the claim: whoever held the claim before has put its answers into the journal.
-            known = {} if fresh else await loop.run_in_executor(self._writer, self._journal.get, mine)
+            stored = {under(fresh, key): key for key in mine}
+            found = await loop.run_in_executor(self._writer, self._journal.get, list(stored))
+            known = {stored[key]: answer for key, answer in found.items()}
             for key, answer in known.items():
                 futures[key].set_result(answer)
             await ask(Claims(mine, known, futures))
@@ -107,12 +114,13 @@ class Once:
             answers.update(await self.answers(again, fresh, ask))
         return answers
 
-    async def put(self, answers: dict[bytes, Answer], calls: Collection[Call]) -> None:
+    async def put(self, answers: Mapping[bytes, Answer], calls: Collection[Call], fresh: str = "") -> None:
         """Into the journal, in one transaction with whatever else waits for the writer by then."""
         for call in calls:
             self._calls -= call.hold is not None
             self._call_seconds += (call.seconds - self._call_seconds) / 10
-        await self._write(_Waiting(answers, list(calls), None))
+        besides = {under(fresh, key): answer for key, answer in answers.items()} if fresh else {}
+        await self._write(_Waiting({**answers, **besides}, list(calls), None))
 
     async def hold(self, hold: Hold) -> int | None:
         """Write down what a call may cost; None where it does not fit under its cap."""

@@ -82,6 +82,7 @@ class Asking:
     """What one call of ``Asker.ask`` has claimed, a text that was answered before, and the first error that ends it."""
 
     job: str
+    fresh: str
     keys: dict[str, bytes]
     futures: dict[bytes, asyncio.Future[Answer]]
     canary: str | None = None
@@ -111,7 +112,7 @@ class Asker:
         return self.translator.name
 
     def ask(
-        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: str = "", starts: Collection[str] = ()
     ) -> dict[str, Answer]:
         """Get an answer for every text; blocks the calling thread.
 
@@ -119,7 +120,7 @@ class Asker:
             texts: Single lines. Repeated ones are asked once.
             job: Who asks, for the list of calls.
             attempt: 0, or 1 for a second opinion: each text in a request of its own, under a key of its own.
-            fresh: Ask again what the journal already knows.
+            fresh: Name of an occasion: ask again what the journal knows, but for what was asked on this very occasion.
             starts: Of no matter here: these translators read each text by itself, so packs are filled to the brim.
 
         Returns:
@@ -137,7 +138,7 @@ class Asker:
         run(self.translator.aclose())
         self._once.close()
 
-    async def _ask(self, texts: Collection[str], job: str, attempt: int, fresh: bool) -> dict[str, Answer]:
+    async def _ask(self, texts: Collection[str], job: str, attempt: int, fresh: str) -> dict[str, Answer]:
         keys = questions(self.name, *self._languages, attempt, texts)
 
         async def ask(claims: Claims) -> None:
@@ -145,7 +146,7 @@ class Asker:
             missing = [text for text, key in mine.items() if key not in claims.known]
             canary = next((text for text, key in mine.items() if key in claims.known and claims.known[key].text), None)
             limits = self.translator.limits if attempt == 0 else Limits(max_items=1)
-            await self._ask_packs(list(packs(missing, limits)), Asking(job, mine, claims.futures, canary))
+            await self._ask_packs(list(packs(missing, limits)), Asking(job, fresh, mine, claims.futures, canary))
 
         answers = await self._once.answers(keys.values(), fresh, ask)
         return {text: answers[key] for text, key in keys.items()}
@@ -198,7 +199,7 @@ class Asker:
         else:
             answer = Answer(None, UNANSWERED)
         if answer.refusal != UNANSWERED:  # another day it may pass
-            await self._once.put({key: answer}, [])
+            await self._once.put({key: answer}, [], asking.fresh)
         asking.futures[key].set_result(answer)
 
     async def _one_request(self, pack: Sequence[str], asking: Asking) -> None:
@@ -220,7 +221,7 @@ class Asker:
         finally:
             seconds = time.perf_counter() - started
             call = Call(at, asking.job, self.name, len(pack), sum(map(len, pack)), seconds, outcome)
-            await self._once.put(answers, [call])
+            await self._once.put(answers, [call], asking.fresh)
         for key, answer in answers.items():
             if not asking.futures[key].done():  # a canary is answered twice
                 asking.futures[key].set_result(answer)

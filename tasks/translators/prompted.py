@@ -44,7 +44,7 @@ class _Asking:
 
     account: Account
     attempt: int
-    fresh: bool
+    fresh: str
     starts: Collection[str]
     keys: dict[str, bytes]
     futures: dict[bytes, asyncio.Future[Answer]]
@@ -95,7 +95,7 @@ class PromptedAsker:
         return self._translator.name
 
     def ask(
-        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: str = "", starts: Collection[str] = ()
     ) -> dict[str, Answer]:
         """Get an answer for every text; blocks the calling thread.
 
@@ -103,7 +103,7 @@ class PromptedAsker:
             texts: Single lines. Repeated ones are asked once.
             job: Who asks and pays.
             attempt: 0, or 1 for a second opinion: each text in a request of its own, under a key of its own.
-            fresh: Ask again what the journal already knows.
+            fresh: Name of an occasion: ask again what the journal knows, but for what was asked on this very occasion.
             starts: Texts with which a conversation begins.
 
         Returns:
@@ -124,7 +124,7 @@ class PromptedAsker:
         self._once.close()
 
     async def _ask(
-        self, texts: Collection[str], account: Account, attempt: int, fresh: bool, starts: Collection[str]
+        self, texts: Collection[str], account: Account, attempt: int, fresh: str, starts: Collection[str]
     ) -> dict[str, Answer]:
         keys = questions(self.name, *self._languages, attempt, texts)
         limits = self._translator.limits if attempt == 0 else Limits(max_items=1)
@@ -170,7 +170,7 @@ class PromptedAsker:
         ask = partial(self._engine.ask, [question], account=asking.account, fresh=asking.fresh, besides=kept)
         (reply,) = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         if not given and (known := kept(question, reply)):  # the journal had the reply already
-            await self._once.put(known, [])
+            await self._once.put(known, [], asking.fresh)
         return given
 
     def _read(self, pack: Sequence[str], reply: Reply) -> dict[str, Answer]:
@@ -211,7 +211,7 @@ class CountingAsker:
         return self._translator.name
 
     def ask(
-        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: str = "", starts: Collection[str] = ()
     ) -> dict[str, Answer]:
         """What the journal knows; the rest is counted, each text once, and stays unanswered.
 

@@ -75,7 +75,7 @@ def question(text: str, answer: type[BaseModel] | None = None, max_tokens: int =
 
 
 def ask(
-    chat: FakeChat, journal: Journal, questions: Sequence[Question], account: Account = ACCOUNT, fresh: bool = False
+    chat: FakeChat, journal: Journal, questions: Sequence[Question], account: Account = ACCOUNT, fresh: str = ""
 ) -> list[Reply]:
     asker = Asker(chat, journal, PRICES)
     try:

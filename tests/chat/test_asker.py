@@ -58,12 +58,14 @@ def test_what_the_journal_knows_is_not_asked_again_and_keeps_its_cost(journal: J
     assert [Reply("ABC", model="fake-1", prompt_tokens=3, completion_tokens=3, cost_usd=6e-6)] == first
 
 
-def test_fresh_asks_again(journal: Journal) -> None:
-    ask(FakeChat(), journal, [question("a")])
-    chat = FakeChat()
-    ask(chat, journal, [question("a")], fresh=True)
+def test_fresh_asks_again_once_on_each_occasion(journal: Journal) -> None:
+    ask(FakeChat(), journal, [question("a", Shout)])
+    chat = FakeChat(lambda _: "no JSON")
+    for occasion in ("monday", "monday", "friday", "monday"):
+        (reply,) = ask(chat, journal, [question("a", Shout)], fresh=occasion)
 
-    assert {"a": 1} == chat.asked
+    assert (UNREADABLE, 2 * READINGS) == (reply.refusal, len(chat.questions))
+    assert [reply] == ask(FakeChat(), journal, [question("a", Shout)])
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def ask(
     journal: Journal,
     asked: list[Question],
     account: Account = JOB,
-    fresh: bool = False,
+    fresh: str = "",
 ) -> list[Reply]:
     return open_asker(standin.url, journal).ask(asked, account=account, fresh=fresh)
 
@@ -117,7 +117,7 @@ def test_each_model_has_a_batch_of_its_own_and_a_rerun_has_none(standin: Mistral
     assert 2 == standin.stats()["batches"]
     assert first == ask(standin, journal, asked)
     assert 2 == standin.stats()["batches"]
-    assert 3 == len(ask(standin, journal, asked, fresh=True))
+    assert 3 == len(ask(standin, journal, asked, fresh="once"))
     assert 4 == standin.stats()["batches"]
 
 
@@ -272,7 +272,7 @@ def test_a_file_of_answers_that_stays_damaged_ends_the_run_and_is_lost_only_when
 
 def test_lines_that_nobody_asked_for_are_passed_over(standin: MistralBatchStandIn, journal: Journal) -> None:
     asker = open_asker(standin.url, journal)
-    left = asker._missing(questions("one"), fresh=False)
+    left = asker._missing(questions("one"))
     asker._submit(left, JOB)
     (batch,) = journal.open_batches(asker.name)
     taking, places = _Taking(batch, left, asker._batches, read_prices(), set()), {batch.keys[0]: 0}
@@ -319,7 +319,7 @@ def test_a_batch_that_the_service_has_lost_is_submitted_again_and_counts_as_paid
     standin: MistralBatchStandIn, journal: Journal
 ) -> None:
     asker = open_asker(standin.url, journal)
-    asker._submit(asker._missing(questions("one", "two"), fresh=False), JOB)
+    asker._submit(asker._missing(questions("one", "two")), JOB)
     (batch,) = journal.open_batches(asker.name)
     journal.note_batch(batch.digest, "job-that-is-no-more")
 
@@ -335,7 +335,7 @@ def test_a_batch_of_another_account_is_left_to_it_and_not_submitted_again(
     standin: MistralBatchStandIn, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asker = open_asker(standin.url, journal)
-    asker._submit(asker._missing(questions("one"), fresh=False), JOB)
+    asker._submit(asker._missing(questions("one")), JOB)
     (batch,) = journal.open_batches(asker.name)
     standin.reset()  # an account that has neither the batch nor its file
 
@@ -358,7 +358,7 @@ def test_what_an_ended_batch_has_answered_is_not_asked_one_by_one(
     standin: MistralBatchStandIn, journal: Journal
 ) -> None:
     asker = open_asker(standin.url, journal)
-    asker._submit(asker._missing(questions("one", "two", "lost"), fresh=False), JOB)
+    asker._submit(asker._missing(questions("one", "two", "lost")), JOB)
     standin.switch(drop="lost")
 
     assert ["SAY TWO", "SAY THREE", "SAY LOST"] == _online(standin, journal, "two", "three", "lost")
@@ -372,7 +372,7 @@ def test_what_an_ended_batch_has_answered_is_not_asked_one_by_one(
 
 def test_what_a_batch_works_on_is_not_asked_one_by_one(standin: MistralBatchStandIn, journal: Journal) -> None:
     asker = open_asker(standin.url, journal)
-    asker._submit(asker._missing(questions("one", "two"), fresh=False), JOB)
+    asker._submit(asker._missing(questions("one", "two")), JOB)
     standin.switch(looks=1)
 
     with pytest.raises(BatchUnderWay, match=r"still works on some .*Run with mode=batch, which waits"):
@@ -545,7 +545,7 @@ def test_files_stay_under_the_service_s_limit(
 
     monkeypatch.setattr("tasks.chat.batch.MAX_LINES", 100)
     monkeypatch.setattr("tasks.chat.batch.MAX_BYTES", 500)
-    assert 7 == len(ask(standin, journal, questions(*words), fresh=True))
+    assert 7 == len(ask(standin, journal, questions(*words), fresh="once"))
     assert 7 == standin.stats()["batches"]
 
 
@@ -554,7 +554,7 @@ def test_another_job_takes_its_lines_from_an_open_batch_and_leaves_the_others(
 ) -> None:
     standin.switch(looks=10**6)
     asker = open_asker(standin.url, journal)
-    left = asker._missing(questions("one", "two", "three"), fresh=False)
+    left = asker._missing(questions("one", "two", "three"))
     asker._submit(left, JOB)  # and dies here
     standin.switch(looks=0)
 
@@ -570,7 +570,7 @@ def test_another_job_takes_its_lines_from_an_open_batch_and_leaves_the_others(
 
 def test_two_runs_never_take_a_line_twice(standin: MistralBatchStandIn, journal: Journal) -> None:
     asker = open_asker(standin.url, journal)
-    asker._submit(asker._missing(questions("one"), fresh=False), JOB)
+    asker._submit(asker._missing(questions("one")), JOB)
     (batch,) = journal.open_batches(asker.name)
 
     assert journal.take(batch.digest, [0], {})

@@ -25,7 +25,7 @@ class Answering:
         self.asked: list[Question] = []
         self.fresh: list[Question] = []
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: str = "") -> list[Reply]:
         assert account == ACCOUNT
         self.asked += questions
         self.fresh += questions if fresh else []

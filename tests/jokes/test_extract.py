@@ -32,7 +32,7 @@ def _one_joke(question: Question) -> Repertoire:
 
 
 def _extract(rows: list[dict[str, Any]], engine: Answering, again: tuple[int, ...] = ()) -> list[dict[str, Any]]:
-    return extract_windows(rows, engine, ACCOUNT, model="m-1", language="es", again=again)
+    return extract_windows(rows, engine, ACCOUNT, model="m-1", language="es", again=again, forcing="once")
 
 
 def test_each_window_is_one_question_and_keeps_its_jokes() -> None:

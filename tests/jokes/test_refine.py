@@ -98,7 +98,7 @@ def test_a_joke_that_makes_the_model_recite_leaves_a_reason_and_no_text() -> Non
 
 def test_named_steps_of_named_jokes_that_have_no_answer_are_asked_afresh() -> None:
     engine = Answering(lambda question: UNREADABLE if question.prompt == prompts.KEYWORDS else _answer(question))
-    _refine(_jokes("a", "b"), engine, again={(1, "keywords"), (1, "rewrite")})
+    _refine(_jokes("a", "b"), engine, again={(1, "keywords"), (1, "rewrite")}, forcing="once")
     assert [(prompts.KEYWORDS, "b")] == [(q.prompt, q.messages[1][1].splitlines()[1]) for q in engine.fresh]
 
 

@@ -370,6 +370,27 @@ def test_a_forced_run_that_ends_early_has_paid_for_what_was_answered_by_then(tmp
     assert "familia muy educada" in twice
 
 
+def test_what_a_forced_run_that_ends_early_was_refused_again_is_not_paid_again(tmp_path: Path, asking: Asking) -> None:
+    def reciting(question: Question) -> Completion | None:
+        return Completion(_repertoire(question.messages[0][1]), "stop", "", 9, 9)
+
+    walked = _walk(tmp_path, asking(tmp_path, Counting(reciting)), chunk_size=5)
+
+    def denied(question: Question) -> Completion | None:
+        if "familia muy educada" in question.messages[1][1]:
+            raise Denied("The key was taken back.")
+        return reciting(question)
+
+    walked.windows.set_aside(None)
+    cut_off, rest = Counting(denied), Counting()
+    with pytest.raises(Denied):
+        _walk(tmp_path, asking(tmp_path, cut_off), chunk_size=5)
+    _walk(tmp_path, asking(tmp_path, rest), chunk_size=5)
+    assert 1 < cut_off.asked.total()
+    (twice,) = cut_off.asked & rest.asked
+    assert "familia muy educada" in twice
+
+
 def test_without_keywords_a_kept_joke_is_asked_for_without_one(tmp_path: Path, asking: Asking) -> None:
     walked = _walk(tmp_path, asking(tmp_path, Counting()), steps=())
     row = next(row for row in read_table(walked.tables.table, JOKES).to_pylist() if row["keep"])

@@ -74,7 +74,8 @@ def extract(manifest: Manifest, chunk: Chunk, engine: Engine, account: Account) 
     rows = read_group(manifest.rows_path, WINDOWS, chunk.number).to_pylist()
     asked: Mapping[str, Any] = manifest.parameters
     again = windows_that_failed(manifest.aside(chunk))
-    done = extract_windows(rows, engine, account, model=asked["model"], language=asked["language"], again=again)
+    more: Mapping[str, Any] = {"again": again, "forcing": manifest.forcing(chunk)}
+    done = extract_windows(rows, engine, account, model=asked["model"], language=asked["language"], **more)
     return write_chunk(done, chunk, manifest, WINDOW_JOKES)
 
 
@@ -85,7 +86,8 @@ def refine(manifest: Manifest, chunk: Chunk, engine: Engine, account: Account) -
     steps = {step: Asked(engine, model) for step, model in asked["steps"].items()}
     wanted = PRESETS[asked["funnel"]].of_steps(steps).wants
     again = steps_that_failed(manifest.aside(chunk))
-    done = refine_jokes(rows, steps, account, variety=asked["variety"], wanted=wanted, again=again)
+    more: Mapping[str, Any] = {"again": again, "forcing": manifest.forcing(chunk)}
+    done = refine_jokes(rows, steps, account, variety=asked["variety"], wanted=wanted, **more)
     return write_chunk(done, chunk, manifest, JOKES_REFINED)
 
 

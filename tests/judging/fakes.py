@@ -21,7 +21,7 @@ class FakeJudge:
     name: str = "fake"
     asked: list[Question] = field(default_factory=list)
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: str = "") -> list[Reply]:
         """Answer every question."""
         self.asked += questions
         return [self._reply(question) for question in questions]
@@ -41,7 +41,7 @@ class FakeWriter:
     tell: Callable[[str], str | Reply]
     name: str = "fake"
 
-    def ask(self, questions: Sequence[Question], *, account: Account, fresh: bool = False) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], *, account: Account, fresh: str = "") -> list[Reply]:
         """Answer every question."""
         told = [self.tell(question.messages[-1][1]) for question in questions]
         return [each if isinstance(each, Reply) else Reply(each, model="fake-w", cost_usd=0.002) for each in told]

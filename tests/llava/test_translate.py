@@ -43,7 +43,7 @@ class Engine:
         self.starts: set[str] = set()
 
     def ask(
-        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: bool = False, starts: Collection[str] = ()
+        self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: str = "", starts: Collection[str] = ()
     ) -> dict[str, Answer]:
         self.starts = set(starts)
         answers = {}
@@ -69,7 +69,9 @@ class Memory:
 def _one(*engines: Engine, row: Conversation, memory: Memory | None = None, again: bool = False) -> Translated:
     forced = frozenset([row.row]) if again else frozenset()
     memories = [memory] if memory else []
-    (done,) = translate_rows([row], engines, job="j", languages=("en", "es"), memories=memories, again=forced)
+    (done,) = translate_rows(
+        [row], engines, job="j", languages=("en", "es"), memories=memories, again=forced, forcing="once"
+    )
     return done
 
 

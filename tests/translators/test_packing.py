@@ -53,7 +53,7 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "answers.sqlite")
 
 
-def _ask(engine: Engine, journal: Journal, texts: Sequence[str], fresh: bool = False) -> dict[str, Answer]:
+def _ask(engine: Engine, journal: Journal, texts: Sequence[str], fresh: str = "") -> dict[str, Answer]:
     asker = Asker(engine, journal, "en", "es")
     try:
         return asker.ask(texts, job="job", fresh=fresh)
@@ -108,7 +108,7 @@ def test_what_the_journal_knows_is_not_asked_again(journal: Journal) -> None:
 def test_fresh_asks_again(journal: Journal) -> None:
     _ask(Engine(), journal, ["a"])
     engine = Engine()
-    _ask(engine, journal, ["a"], fresh=True)
+    _ask(engine, journal, ["a"], fresh="once")
 
     assert [["a"]] == engine.requests
 

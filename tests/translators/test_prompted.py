@@ -46,7 +46,7 @@ class Shouting:
         self._answer = answer or (lambda lines: [line.upper() for line in lines])
 
     async def complete(self, question: Question) -> Completion:
-        if question.prompt == "ping":
+        if question.messages[-1][1] == "ping":
             return Completion("pong", "stop", MODEL, 1, 1)
         conversations = json.loads(question.messages[-1][1])
         self.asked.append(conversations)
@@ -98,7 +98,7 @@ def _ask(
     journal: Journal,
     texts: Sequence[str],
     starts: Collection[str] = (),
-    fresh: bool = False,
+    fresh: str = "",
     attempt: int = 0,
     **limits: int,
 ) -> dict[str, Answer]:
@@ -133,7 +133,8 @@ def test_a_text_is_paid_once_and_its_cost_is_the_job_s(journal: Journal) -> None
 def test_fresh_asks_again_and_a_second_attempt_asks_each_text_alone(journal: Journal) -> None:
     chat = Shouting()
     _ask(chat, journal, ["a", "b"])
-    _ask(chat, journal, ["a", "b"], fresh=True)
+    _ask(chat, journal, ["a", "b"], fresh="once")
+    _ask(chat, journal, ["b"], fresh="once")
     _ask(chat, journal, ["a", "b"], attempt=1)
 
     assert [[["a", "b"]], [["a", "b"]]] == chat.asked[:2]
@@ -147,7 +148,7 @@ def test_an_answer_that_does_not_match_is_asked_in_halves_until_one_text_is_left
 
     assert {"a": Answer("A"), "b": Answer("B"), "odd": Answer(None, "unanswered"), "c": Answer("C")} == answers
     again = Shouting()
-    assert Answer("ODD") == _ask(again, journal, ["a", "odd"], fresh=True)["odd"]
+    assert Answer("ODD") == _ask(again, journal, ["a", "odd"], fresh="once")["odd"]
 
 
 def test_what_the_service_refuses_is_its_last_word(journal: Journal) -> None:
