@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tasks.chat.prices import read_prices
 from tasks.chunks.manifest import Manifest, read_manifest
 from tasks.judging.plan import JUDGE, WRITE
 from tasks.storage.schemas import COMPARED, PAIRS_JUDGED, WRITTEN
@@ -152,7 +153,6 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
 def test_in_batches_every_question_is_asked_once_at_half_the_price(
     local: LocalPrefect, toys: Toys, standin: MistralBatchStandIn
 ) -> None:
-    online = read_table(toys.data / "tables" / "killed.parquet", COMPARED).to_pylist()
     standin.reset()
     asked = {**toys.asked, **RECORDED, "seed": 1, "mode": "batch", "name": "batched", "budget_usd": 5.0}
     run = local.run(DEPLOYMENT, **asked)
@@ -161,7 +161,13 @@ def test_in_batches_every_question_is_asked_once_at_half_the_price(
     stats = standin.stats()
     asked_about = sum(row["said_a_first"] is not None for row in found)
     assert (2, 16 + 2 * asked_about, 0) == (stats["batches"], stats["lines"], stats["paid_again"])
-    assert pytest.approx(sum(row["write_a_usd"] for row in online) / 2) == sum(row["write_a_usd"] for row in found)
+    provenance = json.loads((toys.data / "tables" / "batched.provenance.json").read_bytes())
+    writing = read_manifest(toys.data / "jobs" / provenance["jobs"]["a"]["job"])
+    assert writing is not None
+    written = [row for chunk in writing.chunks() for row in read_table(writing.path(chunk), WRITTEN).to_pylist()]
+    price = read_prices().of("mistral-small-2603")
+    online = [price.cost(row["prompt_tokens"], row["completion_tokens"]) for row in written]
+    assert pytest.approx([usd / 2 for usd in online]) == [row["write_a_usd"] for row in found]
 
     run = local.run(DEPLOYMENT, **{**asked, "estimate": True, "seed": 2})
     told = local.wait(run, "COMPLETED")
