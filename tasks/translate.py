@@ -142,17 +142,19 @@ def translate_chunk(chunk: Chunk, manifest: Manifest, budget_usd: float | None =
 
     root, asked = DataRoot(Settings().data), manifest.parameters
     source, target = asked["source_language"], asked["target"]
+    name = f"{manifest.job}/{chunk.name}"  # of its requests in the journal, also those of runs that were cut off
     translated = translate_rows(
         from_table(read_group(manifest.rows_path, CONVERSATIONS, chunk.number)),
-        [asker(name, source, target, root, budget_usd) for name in asked["translators"]],
-        job=manifest.job,
+        [asker(each, source, target, root, budget_usd) for each in asked["translators"]],
+        job=name,
         languages=(source, target),
         unit=asked["unit"],
         memories=_memories(asked["corrections"], asked["memory"], source, target, root),
         again=_refused_before(manifest.aside(chunk)),
         forcing=manifest.forcing(chunk),
     )
-    return write_chunk(translated, manifest.path(chunk), manifest.job)
+    cost_usd = sum(call.cost_usd for call in journal(root).calls(name))
+    return write_chunk(translated, manifest.path(chunk), manifest.job, cost_usd)
 
 
 @task(task_run_name="collect", **LOCAL)

@@ -300,6 +300,8 @@ class Played:
         target: Language of the answers.
     """
 
+    paid = False
+
     def __init__(self, name: str, journal: Journal, source: str, target: str) -> None:
         self.name = name
         self.asked: list[tuple[int, dict[str, Answer]]] = []  # attempt, answers

@@ -151,7 +151,7 @@ def statuses(folders: Iterable[Path], root: DataRoot) -> Iterator[JobStatus]:
     if path.exists():
         journal = Journal(path)
         for call in journal.calls():
-            calls.setdefault(call.job, []).append(call)
+            calls.setdefault(call.job.partition("/")[0], []).append(call)
         journal.close()
     for folder in folders:
         yield _status(folder, calls.get(folder.name, []))

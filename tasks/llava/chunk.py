@@ -11,20 +11,27 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.llava.counts import Counts
-from tasks.llava.translate import Translated, to_table
+from tasks.llava.translate import Translated, shares, to_table
 from tasks.storage.errors import ForeignTable
 from tasks.storage.schemas import TRANSLATIONS
 from tasks.storage.tables import open_table, origin, read_table, table_writer
 
 
-def write_chunk(translated: Sequence[Translated], path: Path, job: str) -> Path:
+def write_chunk(translated: Sequence[Translated], path: Path, job: str, cost_usd: float = 0.0) -> Path:
     """Put a chunk's file in place.
+
+    Args:
+        translated: Its rows.
+        path: Where.
+        job: Whose chunk it is.
+        cost_usd: What its requests have cost over all runs.
 
     Raises:
         DiskFull: No room; nothing is left behind.
     """
-    delivered = to_table([item for item in translated if item.error is None])
-    refused = to_table([item for item in translated if item.error is not None])
+    costs = shares(translated, cost_usd)
+    delivered = to_table([item for item in translated if item.error is None], costs)
+    refused = to_table([item for item in translated if item.error is not None], costs)
     counts = Counts.of(delivered, refused)
     with table_writer(path, TRANSLATIONS, {"job": job, "counts": counts.plain()}) as writer:
         for rows in (delivered, refused):

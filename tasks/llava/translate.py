@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ from tasks.llava.verify import verify_frame, verify_segment, verify_turn
 from tasks.remote.journal import REFUSED, Answer
 from tasks.storage.schemas import TRANSLATIONS
 
-VERSION = "2"  # of segments, verification and checks: a change that alters results makes new jobs
+VERSION = "3"  # of segments, verification and checks: a change that alters results makes new jobs
 LEARNT = 1_500  # sentences at most from which a chunk's words are learnt: all 5,000 cost 0.4 ms more per row
 KEPT = "kept"  # the translator of a turn in which nothing travels, such as "<image>" or "42"
 REVIEWED = "reviewed"  # the translator of a turn whose text people settled (tasks/llava/corrections.py)
@@ -39,6 +40,10 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """Name and version."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether an answer may cost anything."""
 
     def ask(
         self, texts: Iterable[str], *, job: str, attempt: int = 0, fresh: str = "", starts: Collection[str] = ()
@@ -76,6 +81,7 @@ class TurnResult:
     codes: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)  # (translator, code), one per failed attempt
     sentences: list[tuple[str, str]] = field(default_factory=list)  # what travelled and what came back
+    paid_chars: int = 0  # that travelled to a translator that is paid, as often as they did
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,7 @@ def translate_rows(
             }
             if missing:
                 ask = partial(engine.ask, job=job, attempt=attempt, fresh=forcing if is_fresh else "")
-                _attempt(missing, "sentence" if attempt else unit, results, good, engine.name, ask)
+                _attempt(missing, "sentence" if attempt else unit, results, good, engine, ask)
     for name, value, known in remembered:
         if results[value].target is None:
             results[value].sentences = []
@@ -164,7 +170,7 @@ def _attempt(
     unit: Unit,
     results: Mapping[str, TurnResult],
     good: Mapping[str, dict[str, str]],
-    translator: str,
+    engine: Engine,
     ask: Callable[..., Mapping[str, Answer]],
 ) -> None:
     """Ask what has no good answer yet, and take the turns that pass.
@@ -174,7 +180,7 @@ def _attempt(
         unit: How they are cut.
         results: What becomes of each turn; written.
         good: For each turn the answers that may stand; written.
-        translator: Who is asked.
+        engine: Who is asked.
         ask: How.
     """
     spans = {value: cut(value, unit) for value in values}
@@ -188,6 +194,7 @@ def _attempt(
     starts = {row: text for text, row in reversed(rows.items())}  # of each row the first text
     answers = ask(rows, starts=frozenset(starts.values()))
     for value, cut_value in spans.items():
+        results[value].paid_chars += engine.paid * sum(map(len, wanted[value]))
         given = {**good[value], **{text: answers[text].text or "" for text in wanted[value]}}
         faults: dict[str, str] = {}
         for text in wanted[value]:
@@ -198,11 +205,11 @@ def _attempt(
             else:
                 good[value][text] = given[text]
         if faults:
-            results[value].failures.append((translator, next(iter(faults.values()))))
+            results[value].failures.append((engine.name, next(iter(faults.values()))))
         else:
             results[value].sentences = [(text, given[text]) for text in asked[value]] if unit == "sentence" else []
             target = join(cut_value, given)
-            _settle(results[value], target, translator if asked[value] else KEPT, verify_frame(value, target))
+            _settle(results[value], target, engine.name if asked[value] else KEPT, verify_frame(value, target))
 
 
 def _settle(result: TurnResult, target: str, translator: str, codes: Sequence[str]) -> None:
@@ -224,8 +231,8 @@ def _row(row: Conversation, turns: list[TurnResult]) -> Translated:
     return Translated(row, turns, None, None)
 
 
-def to_table(translated: Sequence[Translated]) -> pa.Table:
-    """Lay out a chunk. Delivered and refused rows stand in it alike."""
+def to_table(translated: Sequence[Translated], costs: Mapping[int, float]) -> pa.Table:
+    """Lay out a chunk. Delivered and refused rows stand in it alike; ``costs`` are in US dollars, by row."""
     rows = [item.row for item in translated]
     return pa.table(
         {
@@ -239,11 +246,27 @@ def to_table(translated: Sequence[Translated]) -> pa.Table:
             "checks": [sorted({code for turn in item.turns for code in turn.codes}) for item in translated],
             "turn_checks": [[turn.codes for turn in item.turns] for item in translated],
             "error": [item.error for item in translated],
+            "cost_usd": [costs[row.row] for row in rows],
             "message": [item.message for item in translated],
             "record": [None if item.error else record(item) for item in translated],
         },
         schema=TRANSLATIONS.columns,
     )
+
+
+def shares(translated: Sequence[Translated], cost_usd: float) -> dict[int, float]:
+    """What the requests of a chunk have cost, divided among its rows.
+
+    A row's share goes by the characters that travelled for it to a translator that is paid; a line of several rows counts
+    in each, and where nothing travelled all shares are equal.
+
+    Returns:
+        US dollars by row; their sum is ``cost_usd``.
+    """
+    chars = [sum(turn.paid_chars for turn in item.turns) for item in translated]
+    parts = list(accumulate(chars if any(chars) else [1] * len(chars), initial=0))
+    ends = [cost_usd * part / parts[-1] for part in parts] if translated else []
+    return {item.row.row: end - start for item, (start, end) in zip(translated, pairwise(ends), strict=True)}
 
 
 def from_table(table: pa.Table) -> list[Conversation]:

@@ -64,7 +64,7 @@ class Call:
 
     Args:
         at: When it was sent, seconds since 1970.
-        job: The job that asked.
+        job: The job that asked, or ``job/chunk-00017`` where it is known for which of its chunks.
         service: Name and version of the service.
         texts: Questions in the request.
         chars: Characters in the request.
@@ -157,6 +157,12 @@ def keys_of(parts: Iterable[str], last: Iterable[str]) -> Iterator[bytes]:
         digest = start.copy()
         digest.update(_framed(part))
         yield digest.digest()
+
+
+def _of(jobs: Sequence[str]) -> tuple[str, list[str]]:
+    """SQL for what these jobs have asked, themselves or under their chunks' names, with its values."""
+    names = [name for job in jobs for name in (job, f"{job}/", f"{job}0")]  # "0" comes after "/"
+    return " OR ".join(["job = ? OR (job > ? AND job < ?)"] * len(jobs)), names
 
 
 def _parted(keys: bytes) -> tuple[bytes, ...]:
@@ -339,20 +345,20 @@ class Journal:
 
     def _spent(self, jobs: tuple[str, ...]) -> Spent:
         # Calls are only ever added: each is summed up once. Another process may have added some.
-        marks = ",".join("?" * len(jobs))
+        theirs, names = _of(jobs)
         last, total = self._summed.get(jobs, (0, 0.0))
-        query = f"SELECT max(rowid), total(cost_usd) FILTER (WHERE job IN ({marks})) FROM calls WHERE rowid > ?"
-        newest, added = self._db.execute(query, (*jobs, last)).fetchone()
+        query = f"SELECT max(rowid), total(cost_usd) FILTER (WHERE {theirs}) FROM calls WHERE rowid > ?"
+        newest, added = self._db.execute(query, (*names, last)).fetchone()
         if newest is not None:
             last, total = self._summed[jobs] = newest, total + added
-        (held,) = self._db.execute(f"SELECT total(cost_usd) FROM holds WHERE job IN ({marks})", jobs).fetchone()
+        (held,) = self._db.execute(f"SELECT total(cost_usd) FROM holds WHERE {theirs}", names).fetchone()
         return Spent(total, held)
 
     def calls(self, job: str | None = None) -> list[Call]:
-        """The requests of one job, or of all, in order of time."""
-        where, values = ("WHERE job = ?", (job,)) if job is not None else ("", ())
+        """The requests of one job with its chunks, of one chunk (``job/chunk-00017``), or of all, in order of time."""
+        theirs, names = _of((job,)) if job is not None else ("true", [])
         with self._lock, self._worded():
-            return [Call(*row) for row in self._db.execute(f"SELECT * FROM calls {where} ORDER BY at", values)]
+            return [Call(*row) for row in self._db.execute(f"SELECT * FROM calls WHERE {theirs} ORDER BY at", names)]
 
     def seconds_each(self, service: str) -> float | None:
         """How long a service took for one request that it answered, on average; None where it answered none."""

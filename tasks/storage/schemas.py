@@ -4,7 +4,7 @@ One row of ``TRANSLATIONS``, as a chunk holds it::
 
     row 17 | id "000000033471" | image "000000033471.jpg" | conversations [{from: human, value: …}, …] | extra null |
     translated [{from: human, value: …}, …] | translator ["google/4.0.2", "memory"] | checks ["seam"] |
-    turn_checks [[], ["seam"]] | error null | message null | record '{"id": …}'
+    turn_checks [[], ["seam"]] | error null | cost_usd 0.0 | message null | record '{"id": …}'
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _TRANSLATED = [
     pa.field("checks", CODES),
     pa.field("turn_checks", pa.list_(CODES)),
     pa.field("error", pa.string()),
+    pa.field("cost_usd", pa.float64()),  # null where the row could not be read
 ]
 _MESSAGE = pa.field("message", pa.string())
 
@@ -47,15 +48,15 @@ CONVERSATIONS = TableSchema("conversations/1", pa.schema([*_ROW, _EXTRA]))
 # A chunk: delivered rows in the first row group, refused ones in the next. `record` is the finished row in LLaVA's own
 # layout, so that collecting 157,712 rows joins bytes instead of building them again (docs/decisions.md, "Collect").
 TRANSLATIONS = TableSchema(
-    "translations/2", pa.schema([*_ROW, _EXTRA, *_TRANSLATED, _MESSAGE, pa.field("record", pa.string())])
+    "translations/3", pa.schema([*_ROW, _EXTRA, *_TRANSLATED, _MESSAGE, pa.field("record", pa.string())])
 )
 
 # What a user gets.
-LLAVA = TableSchema("llava/1", pa.schema([*_ROW, *_TRANSLATED, _EXTRA]))
+LLAVA = TableSchema("llava/2", pa.schema([*_ROW, *_TRANSLATED, _EXTRA]))
 
 # Every row that is not there, with its reason. `raw` is the row as received where it could not be read.
 LLAVA_REJECTED = TableSchema(
-    "llava-rejected/1", pa.schema([*_ROW, *_TRANSLATED, _EXTRA, _MESSAGE, pa.field("raw", pa.string())])
+    "llava-rejected/2", pa.schema([*_ROW, *_TRANSLATED, _EXTRA, _MESSAGE, pa.field("raw", pa.string())])
 )
 
 # What people reviewed. Every version of every answer that was ever seen, by id and time; nothing is taken out.
@@ -90,7 +91,7 @@ RESPONSES = TableSchema(
 # The delivered rows again, with people's texts in `translated`. Per turn: where its text comes from (machine, accepted,
 # edited, adjudicate), by whom, when.
 REVIEWED = TableSchema(
-    "llava-reviewed/1",
+    "llava-reviewed/2",
     pa.schema(
         [
             *LLAVA.columns,

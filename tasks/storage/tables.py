@@ -2,7 +2,7 @@
 
 A table carries its schema's name and its origin in the file's own metadata, under the key ``trasvase``::
 
-    {"schema": "llava/1", "job": "translate-llava-3f2a…", …}
+    {"schema": "llava/2", "job": "translate-llava-3f2a…", …}
 
 and under ``trasvase.crc32`` the CRC-32 of all bytes before the footer: pages have checksums, their headers have none.
 """

@@ -106,6 +106,8 @@ class Asker:
         self._once = Once(journal)
         self._languages = (source, target)
 
+    paid = False
+
     @property
     def name(self) -> str:
         """Name and version of the translator."""

@@ -89,6 +89,8 @@ class PromptedAsker:
         self._cap_usd = cap_usd
         self._threads = ThreadPoolExecutor(translator.limits.at_once, thread_name_prefix="trasvase-prompted")
 
+    paid = True
+
     @property
     def name(self) -> str:
         """Name and version of the translator."""
@@ -101,7 +103,7 @@ class PromptedAsker:
 
         Args:
             texts: Single lines. Repeated ones are asked once.
-            job: Who asks and pays.
+            job: Who asks and pays, with the chunk behind a slash; the cap is for all chunks together.
             attempt: 0, or 1 for a second opinion: each text in a request of its own, under a key of its own.
             fresh: Name of an occasion: ask again what the journal knows, but for what was asked on this very occasion.
             starts: Texts with which a conversation begins.
@@ -114,7 +116,7 @@ class PromptedAsker:
             PermanentError: The service does not serve us at all.
             BudgetReached: The next question could cost more than is left; what came before is in the journal.
         """
-        account = Account(job, (job,), self._cap_usd)
+        account = Account(job, (job.partition("/")[0],), self._cap_usd)
         return run(self._ask(dict.fromkeys(texts), account, attempt, fresh, frozenset(starts)))
 
     def close(self) -> None:
@@ -204,6 +206,8 @@ class CountingAsker:
         self._languages = (source, target)
         self._counted: set[bytes] = set()
         self.work: Work | None = None
+
+    paid = True
 
     @property
     def name(self) -> str:

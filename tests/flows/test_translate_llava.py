@@ -232,9 +232,12 @@ def test_a_run_with_mistral_pauses_at_its_budget_and_goes_on_when_it_is_resumed_
     stats = mistral.stats()
     assert 0 < some < stats["distinct"]
     assert 0 == stats["paid_again"]
-    made = json.loads((local.folder.parent / "tables" / "paid-es.provenance.json").read_text())
+    tables = local.folder.parent / "tables"
+    made = json.loads((tables / "paid-es.provenance.json").read_text())
     price = read_prices().of("mistral-small-2603")
     assert pytest.approx(price.cost(stats["prompt_tokens"], stats["completion_tokens"])) == made["cost_usd"]
+    rows = read_table(tables / "paid-es.parquet", LLAVA)["cost_usd"].to_pylist()
+    assert (30, pytest.approx(made["cost_usd"])) == (len(rows), sum(rows))
     assert "budget_usd" not in made["parameters"], "a higher one is the same job"
     assert {"translate-paid-es", "translate-paid-es-cost"} <= {
         each["key"] for each in local.post("/artifacts/filter", {})

@@ -35,6 +35,8 @@ def _reverse(text: str) -> str:
 class Engine:
     """Turns the words round, except where told otherwise; remembers what it is asked and answers like a journal."""
 
+    paid = False
+
     def __init__(self, name: str, answer: Callable[[str, int], Answer | None] = lambda text, attempt: None) -> None:
         self.name = name
         self._answer = answer
@@ -251,7 +253,7 @@ def test_a_chunk_s_table_holds_every_row_and_the_finished_record() -> None:
     rows = [_row(QUESTION, "It is a good day.", extra=extra), _row(QUESTION, "Bad day for them all.", row=1)]
     engine = Engine("one/1", lambda text, attempt: Answer("") if "Bad" in text else None)
 
-    table = to_table(translate_rows(rows, [engine], job="j", languages=("en", "es")))
+    table = to_table(translate_rows(rows, [engine], job="j", languages=("en", "es")), {0: 0.0, 1: 0.0})
 
     assert [0, 1] == table["row"].to_pylist()
     assert [None, "empty"] == table["error"].to_pylist()

@@ -48,6 +48,16 @@ def test_calls_are_kept_by_job(tmp_path: Path) -> None:
     assert [other, mine] == journal.calls()
 
 
+def test_what_a_job_s_chunks_have_asked_is_the_job_s(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "answers.sqlite")
+    names = ("mine", "mine/chunk-00000", "mine/chunk-00001", "mine-2", "mine0", "min")
+    journal.put({}, [Call(1.0 + n, name, "s", 1, 9, 0.1, "answered", 2.0**n) for n, name in enumerate(names)])
+    journal.put({}, (), [Hold("mine/chunk-00001", "s", 0.5, ("mine",), 7.5)])
+    assert [None] == journal.put({}, (), [Hold("mine/chunk-00001", "s", 0.5, ("mine",), 7.5)])
+    assert ((7.0, 0.5), (4.0, 0.5)) == (journal.spent(["mine"]), journal.spent(["mine/chunk-00001"]))
+    assert [3, 1, 1] == [len(journal.calls(name)) for name in ("mine", "mine/chunk-00000", "min")]
+
+
 def test_a_hold_is_settled_by_its_call(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "answers.sqlite")
     one, two = journal.put({}, (), [Hold("mine", "mistral", 0.5, ("mine",)), Hold("mine", "mistral", 0.25, ("mine",))])

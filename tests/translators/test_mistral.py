@@ -13,6 +13,7 @@ from tasks.chat.estimate import Work
 from tasks.chat.mistral import Options
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import BudgetReached, Question
+from tasks.llava.chunk import read_chunk, write_chunk
 from tasks.llava.conversation import Conversation, Turn
 from tasks.llava.translate import translate_rows
 from tasks.remote import retry
@@ -182,6 +183,26 @@ def test_rows_are_translated_and_what_they_cost_is_in_the_journal(standin: Mistr
     again = translate_rows(rows, [_asker(standin, journal)], job="another", languages=("en", "es"))
     assert done == again
     assert 2 == standin.stats()["requests"]
+
+
+def test_rows_share_what_their_chunk_s_requests_have_cost_by_what_was_sent_for_them(
+    standin: MistralStandIn, journal: Journal, tmp_path: Path
+) -> None:
+    standin.switch(refuse="number 7?")
+    told, cost = [], []
+    for number, rows in enumerate((_rows(30), _rows(45)[30:], [])):
+        done = translate_rows(rows, [_asker(standin, journal)], job=f"job/{number}", languages=("en", "es"))
+        cost.append(sum(call.cost_usd for call in journal.calls(f"job/{number}")))
+        told.append(read_chunk(write_chunk(done, tmp_path / f"{number}.parquet", "job", cost[-1])).to_pylist())
+
+    assert [30, 15, 0] == [len(rows) for rows in told]
+    assert pytest.approx(cost) == [sum(row["cost_usd"] for row in rows) for rows in told]
+    assert (0.0, True) == (cost[2], min(cost[:2]) > 0)
+    assert pytest.approx(sum(cost)) == journal.spent(["job"]).usd == sum(call.cost_usd for call in journal.calls())
+    assert ["refused"] == [row["error"] for row in told[0] if row["error"]]
+    assert 0 < min(row["cost_usd"] for rows in told for row in rows), "a row that was refused cost something too"
+    one, other = (next(row["cost_usd"] for row in told[0] if row["row"] == number) for number in (1, 10))
+    assert one < other, "its lines are longer"
 
 
 def test_an_answer_that_is_no_json_is_asked_in_halves_and_the_others_are_translated(
