@@ -30,6 +30,7 @@ MAX_BYTES = 100_000_000
 # Ours, the predecessors', Hugging Face's image folders' and Hateful Memes'.
 IMAGE_COLUMNS = ("image", "image_path", "path", "file", "filename", "file_name", "img")
 LABEL_COLUMN = "label"
+_BATCH = 1_000
 
 # Why a file is refused before it is opened, for every code that a table may hold.
 REASONS = {
@@ -253,7 +254,7 @@ def _parquet(source: Path) -> Iterator[Any]:
                 "folder, and their paths into a column."
             )
         labels = [LABEL_COLUMN] if LABEL_COLUMN in schema.names else []
-        for batch in file.iter_batches(columns=[paths[0], *labels]):
+        for batch in file.iter_batches(_BATCH, columns=[paths[0], *labels]):
             yield from batch.to_pylist()
 
 
