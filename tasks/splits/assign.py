@@ -21,8 +21,8 @@ from typing import Literal
 
 import numpy as np
 
+from tasks.pictures.near import near_sets
 from tasks.splits.keys import Keys, hashes_of, is_near
-from tasks.splits.near import near_pairs
 from tasks.storage.errors import PermanentError
 from tasks.storage.split_names import SPLITS
 
@@ -110,9 +110,9 @@ def find_groups(keys: Keys, distance: int) -> list[str]:
             # A row without any key of its own stands for itself: it is no hash.
             some = [value for value in known if not value.startswith("row:")]
             node_of = np.fromiter((known[value] for value in some), np.int64, len(some))
-            for one, other in near_pairs(hashes_of(some, column), distance):
-                for pair in zip(node_of[one].tolist(), node_of[other].tolist(), strict=True):
-                    _join(parent, *pair)
+            first = node_of[near_sets(hashes_of(some, column), distance)]
+            for one, other in zip(first.tolist(), node_of.tolist(), strict=True):
+                _join(parent, one, other)
     name: dict[int, str] = {}
     for value, node in chain.from_iterable(known.items() for known in nodes):
         root = _root(parent, node)
