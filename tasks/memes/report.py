@@ -85,6 +85,7 @@ def duplicates(rows: pa.Table) -> tuple[list[list[int]], list[list[int]]]:
     _, first, of_row = np.unique(_unhex(rows["sha256"], "S32"), return_index=True, return_inverse=True)
     same = _sets(first[of_row])
     once = np.sort(first)
+    once = once[rows["phash"].take(once).is_valid().to_numpy()]  # a picture of one colour has none
     hashes, of_image = np.unique(_unhex(rows["phash"].take(once), ">u8"), return_inverse=True)
     return same, [once[some].tolist() for some in _sets(near_sets(hashes.astype(np.uint64), NEAR)[of_image])]
 
