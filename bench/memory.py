@@ -150,7 +150,7 @@ def write_rows(folder: Path, rows: int, sets: LabelSets) -> None:
         }
     )
     (folder / "tables").mkdir()
-    pq.write_table(table, folder / "tables" / "drawn.parquet")
+    pq.write_table(table, folder / "tables" / "drawn.parquet", row_group_size=5_000)  # as prepare-mmhs writes it
     provenance = {"source": {"path": str(folder / "images")}, "licence": "cc0-1.0"}
     write_bytes(folder / "tables" / "drawn.provenance.json", json.dumps(provenance).encode())
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from tasks.pictures.near import near_pairs
 from tasks.splits.audit import find_files, find_leaks, read_splits
 from tasks.splits.build import Wanted, build
 from tasks.splits.keys import read_keys
-from tasks.splits.near import near_pairs
 
 DISTANCE = 6
 WHOLE_LLAVA = {

@@ -30,6 +30,7 @@ MAX_BYTES = 100_000_000
 # Ours, the predecessors', Hugging Face's image folders' and Hateful Memes'.
 IMAGE_COLUMNS = ("image", "image_path", "path", "file", "filename", "file_name", "img")
 LABEL_COLUMN = "label"
+_BATCH = 1_000
 
 # Why a file is refused before it is opened, for every code that a table may hold.
 REASONS = {
@@ -38,7 +39,7 @@ REASONS = {
     "missing-image": "the image is not there",
     "not-a-file": "it is a link to a folder, a device or a pipe",
     "not-readable": "the system does not let us read the file",
-    "not-unicode": "the file's name is not UTF-8",
+    "not-unicode": "the file's name is not UTF-8, or the table's text for it is no whole text",
     "outside": "the path leads out of the folder of images",
     "too-many-bytes": "the file is larger than any image that is taken",
     "unknown-label": "the folder or label is not in the table of labels",
@@ -118,7 +119,8 @@ def read_catalog(source: Path, labels: Mapping[str, str], images: Path | None = 
     for row, item in enumerate(named):
         yield _check(row, item, folder, known)
     if row < 0:
-        raise BadSource(f"{source} has no {'files' if source.is_dir() else 'rows'}. Give a folder with images in it.")
+        what = "files. Give a folder with images in it" if source.is_dir() else "rows"
+        raise BadSource(f"{source} has no {what}.")
 
 
 def _check(row: int, item: Named, folder: Path, labels: Mapping[str, str]) -> Meme | BadMeme:
@@ -160,14 +162,12 @@ def _walk(folder: Path) -> Iterator[Named]:
         links = [name for name in folders if os.path.islink(os.path.join(inside, name))]  # noqa: PTH118, PTH114
         found += [os.path.relpath(os.path.join(inside, name), folder) for name in (*files, *links)]  # noqa: PTH118
     for path in sorted(path for path in found if not PurePosixPath(path).name.startswith(".")):
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            shown = os.fsencode(path).decode(errors="backslashreplace")
-            yield Named(shown, problem=("not-unicode", "its name is not UTF-8. Rename it."))
-        else:
+        if _is_unicode(path):
             parts = PurePosixPath(path).parts
             yield Named(path, parts[0] if len(parts) > 1 else None)
+        else:
+            shown = os.fsencode(path).decode(errors="backslashreplace")
+            yield Named(shown, problem=("not-unicode", "its name is not UTF-8. Rename it."))
 
 
 def _once(items: Iterable[Named]) -> Iterator[Named]:
@@ -185,8 +185,12 @@ def _table(source: Path, folder: Path) -> Iterator[Named]:
         head = file.read(4096)
     if head.startswith(b"PAR1"):
         rows = _parquet(source)
-    elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+    elif (first := head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]) == b"{":
         rows = _lines(source)
+    elif first == b"[":
+        raise BadSource(
+            f"{source} is a JSON array. Write one object a line (pandas: to_json(…, orient='records', lines=True))."
+        )
     else:
         rows = _csv(source)
     try:
@@ -208,6 +212,8 @@ def _named(row: Mapping[str, Any], folder: Path) -> Named:
     label = row.get(LABEL_COLUMN)
     if not isinstance(path, str) or not path or "\0" in path:
         return Named(None, problem=("bad-row", f"its image is {repr(path)[:100]}, not a path."))
+    if not _is_unicode(path):  # JSON can say "\\ud83d", half of an emoji
+        return Named(None, problem=("not-unicode", f"its image is {ascii(path)[:100]}, with half a character in it."))
     parts = PurePosixPath(path.replace("\\", "/"))
     if parts.is_relative_to(folder):
         parts = parts.relative_to(folder)
@@ -217,7 +223,17 @@ def _named(row: Mapping[str, Any], folder: Path) -> Named:
         label = str(label)
     if label is not None and not isinstance(label, str):
         return Named(path, problem=("bad-row", f"its label is {label!r}, not text."))
+    if label and not _is_unicode(label):
+        return Named(path, problem=("bad-row", f"its label is {ascii(label)[:100]}, with half a character in it."))
     return Named(str(parts), label or None)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _column(source: Path, row: Mapping[str, Any]) -> None:
@@ -253,7 +269,7 @@ def _parquet(source: Path) -> Iterator[Any]:
                 "folder, and their paths into a column."
             )
         labels = [LABEL_COLUMN] if LABEL_COLUMN in schema.names else []
-        for batch in file.iter_batches(columns=[paths[0], *labels]):
+        for batch in file.iter_batches(_BATCH, columns=[paths[0], *labels]):
             yield from batch.to_pylist()
 
 

@@ -12,14 +12,16 @@ shows gets into the page.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
 
 from tasks.chunks.manifest import Manifest
 from tasks.memes import catalog
@@ -31,6 +33,7 @@ from tasks.pages.plots import bars, histogram
 from tasks.pages.words import markdown_table, percent
 from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture
+from tasks.pictures.near import near_sets
 from tasks.pictures.thumbnail import thumbnail
 from tasks.stats.intervals import wilson
 from tasks.storage.files import write_bytes
@@ -41,6 +44,7 @@ from tasks.storage.tables import read_table
 REJECTIONS = {**catalog.REASONS, **decode.REASONS, **UNREAD}
 
 NEAR = 3  # bits in which hashes of what looks the same may differ
+_COLUMNS = ["row", "path", "sha256", "label", "format", "changes", "width", "height", "phash", "text", "confidence"]
 _ON_SHEET = 48
 _SHOWN = 20  # rejected images, and duplicates, that are named
 
@@ -61,10 +65,9 @@ def write_report(folder: Path, manifest: Manifest, tables: Tables) -> Report:
         TornFile: A table is damaged.
         DiskFull: No room; the old report is untouched.
     """
-    columns = ["row", "path", "sha256", "label", "format", "changes", "width", "height", "phash", "text", "confidence"]
-    rows = read_table(tables.table, MEMES, columns).to_pylist()
-    rejected = read_table(tables.rejected, MEMES_REJECTED).to_pylist()
-    figures = _figures(manifest, tables, rows, rejected)
+    rows = read_table(tables.table, MEMES, _COLUMNS)
+    rejected = read_table(tables.rejected, MEMES_REJECTED).slice(0, _SHOWN).to_pylist()
+    figures = _figures(manifest, tables, rows)
     text = json.dumps(figures, indent=2, ensure_ascii=False)
     written = write_bytes(folder / "report.json", text.encode())
     sheet = contact_sheet(rows, Path(manifest.source.path))
@@ -72,37 +75,37 @@ def write_report(folder: Path, manifest: Manifest, tables: Tables) -> Report:
     return Report(html, written, _markdown(figures, html))
 
 
-def duplicates(rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[int]], list[tuple[int, int]]]:
+def duplicates(rows: pa.Table) -> tuple[list[list[int]], list[list[int]]]:
     """Images that are there more than once.
 
     Returns:
-        Rows with the same bytes, set by set; and pairs of rows that look the same with other bytes. Hashes that
-        differ in at most 3 bits agree in one of four quarters, so only such pairs are compared.
+        Positions of images with the same bytes, set by set; and of images that look the same with other bytes, set by set:
+        each differs in at most 3 bits of its hash from another one of its set.
     """
-    same: dict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        same[row["sha256"]].append(row["row"])
-    hashes = {
-        found[0]: row["phash"] for row in rows if row["phash"] and (found := same[row["sha256"]])[0] == row["row"]
-    }
-    quarters: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for number, value in hashes.items():
-        for quarter in range(NEAR + 1):
-            quarters[quarter, value[4 * quarter : 4 * quarter + 4]].append(number)
-    near = {
-        pair
-        for some in quarters.values()
-        for pair in combinations(some, 2)
-        if (int(hashes[pair[0]], 16) ^ int(hashes[pair[1]], 16)).bit_count() <= NEAR
-    }
-    return [some for some in same.values() if len(some) > 1], sorted(near)
+    _, first, of_row = np.unique(_unhex(rows["sha256"], "S32"), return_index=True, return_inverse=True)
+    same = _sets(first[of_row])
+    once = np.sort(first)
+    once = once[rows["phash"].take(once).is_valid().to_numpy()]  # a picture of one colour has none
+    hashes, of_image = np.unique(_unhex(rows["phash"].take(once), ">u8"), return_inverse=True)
+    return same, [once[some].tolist() for some in _sets(near_sets(hashes.astype(np.uint64), NEAR)[of_image])]
 
 
-def contact_sheet(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[str, str]]:
+def _unhex(digests: pa.ChunkedArray, kind: str) -> NDArray[Any]:
+    return np.frombuffer(b"".join(bytes.fromhex(each.as_py()) for each in digests), kind)
+
+
+def _sets(of_image: NDArray[np.int64]) -> list[list[int]]:
+    """Positions that have one value, where several have it."""
+    order = np.argsort(of_image, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(of_image[order])) + 1)
+    return sorted(part.tolist() for part in parts if len(part) > 1)
+
+
+def contact_sheet(rows: pa.Table, folder: Path) -> list[tuple[str, str]]:
     """Thumbnails of images spread evenly over the rows, with label and text; what is gone by now is left out."""
-    chosen = [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), _ON_SHEET)).round().astype(int)]
+    chosen = np.linspace(0, len(rows) - 1, min(len(rows), _ON_SHEET)).round().astype(int)
     sheet = []
-    for row in chosen:
+    for row in rows.take(chosen).to_pylist():
         try:
             image = open_picture((folder / row["path"]).read_bytes()).image
         except (OSError, BadImage):
@@ -112,13 +115,11 @@ def contact_sheet(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple
     return sheet
 
 
-def _figures(
-    manifest: Manifest, tables: Tables, rows: Sequence[Mapping[str, Any]], rejected: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _figures(manifest: Manifest, tables: Tables, rows: pa.Table) -> dict[str, Any]:
     same, near = duplicates(rows)
-    path = {row["row"]: row["path"] for row in rows}
-    label = {row["row"]: row["label"] for row in rows}
-    both = [*same, *map(list, near)]
+    path, label = rows["path"], rows["label"]
+    named = Counter(each.as_py() or "(none)" for each in label)
+    read = Counter(one.as_py() or "(none)" for one, text in zip(label, rows["text"], strict=True) if text.as_py())
     return {
         "job": manifest.job,
         "folder": str(manifest.folder),
@@ -127,35 +128,31 @@ def _figures(
         "versions": dict(manifest.versions),
         "rows": tables.rows,
         "delivered": tables.delivered,
-        "rejected": len(rejected),
+        "rejected": tables.reasons.total(),
         "rejected_by_reason": {
             code: {"images": n, "reason": REJECTIONS.get(code, code)} for code, n in tables.reasons.most_common()
         },
-        "labels": {
-            name: {"images": n, **_text_share([row for row in rows if (row["label"] or "(none)") == name])}
-            for name, n in sorted(Counter(row["label"] or "(none)" for row in rows).items())
-        },
-        "text": _text_share(rows),
-        "formats": dict(sorted(Counter(row["format"] for row in rows).items())),
-        "changes": dict(sorted(Counter(change for row in rows for change in row["changes"]).items())),
-        "same_bytes": [[path[row] for row in some] for some in same],
-        "looks_the_same": [[path[row] for row in pair] for pair in near],
+        "labels": {name: {"images": n, **_text_share(read[name], n)} for name, n in sorted(named.items())},
+        "text": _text_share(read.total(), len(rows)),
+        "formats": dict(sorted(Counter(each.as_py() for each in rows["format"]).items())),
+        "changes": dict(sorted(Counter(change for each in rows["changes"] for change in each.as_py()).items())),
+        "same_bytes": [path.take(some).to_pylist() for some in same],
+        "looks_the_same": [path.take(some).to_pylist() for some in near],
         "duplicates_with_other_labels": [
-            [path[row] for row in some] for some in both if len({label[row] for row in some}) > 1
+            path.take(some).to_pylist() for some in [*same, *near] if len(set(label.take(some).to_pylist())) > 1
         ],
         "files": [str(tables.table), str(tables.rejected), str(tables.provenance)],
     }
 
 
-def _text_share(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    hits = sum(bool(row["text"]) for row in rows)
-    share = hits / len(rows) if rows else 0.0
-    return {"with_text": hits, "share_with_text": share, "interval_95": list(wilson(hits, len(rows)))}
+def _text_share(hits: int, images: int) -> dict[str, Any]:
+    share = hits / images if images else 0.0
+    return {"with_text": hits, "share_with_text": share, "interval_95": list(wilson(hits, images))}
 
 
 def _page(
     figures: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
+    rows: pa.Table,
     rejected: Sequence[Mapping[str, Any]],
     sheet: Sequence[tuple[str, str]],
 ) -> Page:
@@ -176,7 +173,7 @@ def _page(
 
 def _sections(
     figures: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
+    rows: pa.Table,
     rejected: Sequence[Mapping[str, Any]],
     sheet: Sequence[tuple[str, str]],
 ) -> Iterator[Section]:
@@ -186,6 +183,8 @@ def _sections(
         [Pictures(sheet)],
     )
     labels = figures["labels"]
+    width, height = rows["width"].to_numpy(), rows["height"].to_numpy()
+    text, confidence = rows["text"], rows["confidence"]
     yield Section(
         "Labels and text",
         "Whether a reader found text. Intervals: Wilson, 95 %, images taken as independent.",
@@ -208,21 +207,21 @@ def _sections(
                 if labels
                 else []
             ),
-            *_spread("Letters and digits per image", [letters(row["text"]) for row in rows], "letters"),
-            *_spread("Confidence of the text", [row["confidence"] for row in rows if row["text"]], "confidence"),
+            *_spread("Letters and digits per image", [letters(each.as_py()) for each in text], "letters"),
+            *_spread("Confidence of the text", confidence.filter(pc.not_equal(text, "")).to_numpy(), "confidence"),
         ],
     )
     yield Section(
         "Sizes",
         "Pixels after turning upright.",
         [
-            *_spread("Longer side", [max(row["width"], row["height"]) for row in rows], "pixels"),
-            *_spread("Width by height", [row["width"] / row["height"] for row in rows], "width / height"),
+            *_spread("Longer side", np.maximum(width, height), "pixels"),
+            *_spread("Width by height", width / height, "width / height"),
             Table(["format", "images"], list(figures["formats"].items())),
             *([Table(["normalised", "images"], list(figures["changes"].items()))] if figures["changes"] else []),
         ],
     )
-    yield Section("There more than once", "\n\n".join(_duplicates(figures)), list(_pairs(figures)))
+    yield Section("There more than once", "\n\n".join(_duplicates(figures)), list(_again(figures)))
     if rejected:
         reasons = figures["rejected_by_reason"]
         first = [[row["row"], row["path"], row["error"], row["message"]] for row in rejected[:_SHOWN]]
@@ -245,29 +244,38 @@ def _sections(
     yield Section("What was done with what", parts=[Table(["", ""], [*origin, *said, *versions, *files])])
 
 
-def _spread(title: str, values: Sequence[float], unit: str) -> list[Plot]:
-    if not values:
+def _spread(title: str, values: ArrayLike, unit: str) -> list[Plot]:
+    numbers = np.asarray(values)
+    if not len(numbers):
         return []
-    counts, edges = np.histogram(values, bins=min(20, max(1, len(set(values)))))
+    counts, edges = np.histogram(numbers, bins=min(20, len(np.unique(numbers))))
     return [histogram(title, edges.tolist(), counts.tolist(), unit)]
 
 
 def _duplicates(figures: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{len(figures['same_bytes']):,} images are there again with the same bytes, and "
-        f"{len(figures['looks_the_same']):,} pairs look the same: their perceptual hashes differ in at most {NEAR} of 64 "
-        "bits. All of them are delivered; a split has to keep them together."
+        f"{len(figures['same_bytes']):,} images are there again with the same bytes, and {_images(figures)} look the same: "
+        f"each one's perceptual hash differs in at most {NEAR} of 64 bits from another's in its set. All of them are "
+        "delivered; a split has to keep them together."
     )
     if differ := figures["duplicates_with_other_labels"]:
-        yield f"{len(differ):,} of these have different labels, such as {' and '.join(differ[0])}."
+        yield f"{len(differ):,} of these have different labels, such as {' and '.join(differ[0][:_SHOWN])}."
 
 
-def _pairs(figures: Mapping[str, Any]) -> Iterator[Table]:
+def _images(figures: Mapping[str, Any]) -> str:
+    sets = figures["looks_the_same"]
+    return f"{sum(map(len, sets)):,} in {len(sets):,} sets"
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
+    return f"{', '.join(paths[:_SHOWN])}{more}"
+
+
+def _again(figures: Mapping[str, Any]) -> Iterator[Table]:
     for title, key in (("Same bytes", "same_bytes"), ("Looks the same", "looks_the_same")):
         if some := figures[key][:_SHOWN]:
-            yield Table(
-                [title], [[", ".join(paths)] for paths in some], f"The first {len(some)} of {len(figures[key]):,}"
-            )
+            yield Table([title], [[_some(paths)] for paths in some], f"The first {len(some)} of {len(figures[key]):,}")
 
 
 def _markdown(figures: Mapping[str, Any], html: Path) -> str:
@@ -278,7 +286,7 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
         ["with text", percent(figures["text"]["share_with_text"])],
         *([f"label {name}", f"{item['images']:,}"] for name, item in figures["labels"].items()),
         ["same bytes as another", f"{len(figures['same_bytes']):,}"],
-        ["pairs that look the same", f"{len(figures['looks_the_same']):,}"],
+        ["look the same", _images(figures)],
     ]
     reasons = [[code, f"{item['images']:,}", item["reason"]] for code, item in figures["rejected_by_reason"].items()]
     parts = [

@@ -107,8 +107,10 @@ def open_image(folder: Path, example: Example) -> Image:
     Raises:
         BadImage: It is missing, outside the folder, or not taken; the message names the row and the file.
     """
-    path = (folder / example.image).resolve()
     where = f"Row {example.row}: {folder / example.image}"
+    if "\0" in example.image:
+        raise BadImage("missing", f"Row {example.row}: its image {example.image!r} is no path. Correct the table.")
+    path = (folder / example.image).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise BadImage("outside", f"{where} is outside {folder}. Correct the path in the table.")
     try:

@@ -16,12 +16,13 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 
+from tasks.pictures.near import near_sets
 from tasks.splits.keys import Keys, hashes_of, is_near
-from tasks.splits.near import near_pairs
 from tasks.storage.errors import PermanentError
 from tasks.storage.split_names import SPLITS
 
@@ -90,30 +91,35 @@ def find_groups(keys: Keys, distance: int) -> list[str]:
     """
     if len(keys.columns) == 1 and not is_near(keys.columns[0], distance):
         return [value or "" for value in keys.values[0]]
-    number: dict[tuple[int, str], int] = {}
+    nodes: list[dict[str, int]] = [{} for _ in keys.columns]  # of each value of a column
+    parent: list[int] = []
     of_row: list[int] = []
-    links: list[tuple[int, int]] = []
     for row in range(len(keys)):
-        mine = [
-            number.setdefault((at, value), len(number))
-            for at, values in enumerate(keys.values)
-            if (value := values[row]) is not None
-        ]
-        of_row.append(mine[0])
-        links += ((mine[0], other) for other in mine[1:])
-    for at, column in enumerate(keys.columns):
+        mine = -1
+        for known, values in zip(nodes, keys.values, strict=True):
+            if (value := values[row]) is not None:
+                node = known.setdefault(value, len(parent))
+                if node == len(parent):
+                    parent.append(node)
+                if mine >= 0:
+                    _join(parent, mine, node)
+                mine = node
+        of_row.append(mine)
+    for known, column in zip(nodes, keys.columns, strict=True):
         if is_near(column, distance):
             # A row without any key of its own stands for itself: it is no hash.
-            mine_of = {value: node for (of, value), node in number.items() if of == at and not value.startswith("row:")}
-            nodes = np.array(list(mine_of.values()), np.int64)
-            for one, other in near_pairs(hashes_of(list(mine_of), column), distance):
-                links += zip(nodes[one].tolist(), nodes[other].tolist(), strict=True)
-    root = _joined(len(number), links)
-    name: dict[int, tuple[bytes, str]] = {}
-    for (_, value), node in number.items():
-        candidate = (_hash(value), value)
-        name[root[node]] = min(name.get(root[node], candidate), candidate)
-    return [name[root[node]][1] for node in of_row]
+            some = [value for value in known if not value.startswith("row:")]
+            node_of = np.fromiter((known[value] for value in some), np.int64, len(some))
+            first = node_of[near_sets(hashes_of(some, column), distance)]
+            for one, other in zip(first.tolist(), node_of.tolist(), strict=True):
+                _join(parent, one, other)
+    name: dict[int, str] = {}
+    for value, node in chain.from_iterable(known.items() for known in nodes):
+        root = _root(parent, node)
+        called = name.setdefault(root, value)
+        if called != value:
+            name[root] = min((called, value), key=lambda each: (_hash(each), each))
+    return [name[_root(parent, node)] for node in of_row]
 
 
 def assign(
@@ -132,30 +138,33 @@ def assign(
         OfficialLeak: Official splits are to be kept and share groups.
         EmptySplit: A split that is wanted would hold no row.
     """
-    given: dict[str, set[str]] = defaultdict(set)
+    split_of_group: dict[str, str] = {}
+    torn: dict[str, set[str]] = defaultdict(set)  # groups in several official splits: few, if any
     if official != "ignore":
         for example in examples:
-            if example.official:
-                given[example.group].add(example.official)
+            if split := example.official:
+                first = split_of_group.setdefault(example.group, split)
+                if first != split:
+                    torn[example.group] |= {first, split}
+                    split_of_group[example.group] = min(first, split, key=_STRONGEST.index)
     if official == "keep":
-        _refuse_leaks(given)
-    fixed = {group: min(splits, key=_STRONGEST.index) for group, splits in given.items()}
-    free = dict.fromkeys(example.group for example in examples if example.group not in fixed)
+        _refuse_leaks(torn)
+    free = dict.fromkeys(example.group for example in examples if example.group not in split_of_group)
+    all_official = bool(split_of_group) and not free
     drawn = _stratified(examples, free, shares, seed) if stratify else {key: place(key, seed) for key in free}
-    split_of_group = fixed | {group: split_at(where, shares) for group, where in drawn.items()}
+    split_of_group |= {group: split_at(where, shares) for group, where in drawn.items()}
     result = [
         LEFT_OUT if official == "clean" and example.official not in (None, split) else split
         for example in examples
         for split in [split_of_group[example.group]]
     ]
-    _refuse_empty(result, shares, bool(fixed), bool(free))
+    _refuse_empty(result, shares, all_official)
     return result
 
 
-def _refuse_leaks(given: Mapping[str, set[str]]) -> None:
-    torn = sorted(group for group, splits in given.items() if len(splits) > 1)
+def _refuse_leaks(torn: Mapping[str, set[str]]) -> None:
     if torn:
-        named = ", ".join(f"{group} ({' and '.join(sorted(given[group]))})" for group in torn[:_NAMED])
+        named = ", ".join(f"{group} ({' and '.join(sorted(torn[group]))})" for group in sorted(torn)[:_NAMED])
         raise OfficialLeak(
             f"The official splits share {len(torn):,} groups: {named}{', …' if len(torn) > _NAMED else ''}. Give "
             "official='clean' to leave such rows out of the weaker split (test stays whole), or official='ignore' to "
@@ -163,9 +172,9 @@ def _refuse_leaks(given: Mapping[str, set[str]]) -> None:
         )
 
 
-def _refuse_empty(result: Sequence[str], shares: Mapping[str, float], fixed: bool, free: bool) -> None:
+def _refuse_empty(result: Sequence[str], shares: Mapping[str, float], all_official: bool) -> None:
     rows = Counter(result)
-    if fixed and not free:
+    if all_official:
         if not rows["train"] or len([split for split in SPLITS if rows[split]]) < 2:
             there = ", ".join(split for split in SPLITS if rows[split])
             raise EmptySplit(
@@ -200,19 +209,16 @@ def _stratified(
     return places
 
 
-def _joined(number: int, links: Sequence[tuple[int, int]]) -> list[int]:
-    """Union-find: the smallest node of each node's component."""
-    parent = list(range(number))
+def _root(parent: list[int], node: int) -> int:
+    """Union-find: the smallest node of a node's component."""
+    while parent[node] != node:
+        parent[node] = node = parent[parent[node]]
+    return node
 
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = node = parent[parent[node]]
-        return node
 
-    for one, other in links:
-        first, second = root(one), root(other)
-        parent[max(first, second)] = min(first, second)
-    return [root(node) for node in range(number)]
+def _join(parent: list[int], one: int, other: int) -> None:
+    first, second = _root(parent, one), _root(parent, other)
+    parent[max(first, second)] = min(first, second)
 
 
 def _hash(text: str) -> bytes:

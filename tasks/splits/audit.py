@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.pictures.near import near_pairs
 from tasks.splits.keys import ENDINGS, PICTURES, BadTable, Keys, hashes_of, is_near, kind_of, read_keys
-from tasks.splits.near import near_pairs
 from tasks.storage.split_names import SPLITS, split_in, split_of
 
 _NAMED = 5

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +63,9 @@ GROUP = "split_group"
 _OFFICIAL, _OFFICIAL_KEPT = "split", "official_split"  # the table's column, and its name in the dataset
 _HASH = "sha256"  # of an image's bytes
 _REASON = "reason"  # the column in which a table says why a row is not to be taken
-_BATCH = 5_000
+_BATCH = 1_000  # rows in memory
+_BATCH_BYTES = 32_000_000  # the same, where rows hold images
+_GROUP_BATCHES = 5  # in a row group of a split
 _TOLD = "every two files were read again and their values compared"
 _TOLD_REPEATS = f", and {REPEATS} was followed from row to row"
 _TOLD_NEAR = ", and perceptual hashes also with those up to {distance} of 64 bits away"
@@ -150,14 +152,14 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
     if folder.exists():
         return Dataset(folder, check_version(folder))
     read = _read(table, wanted)
-    taken = [row for row, is_taken in enumerate(read.taken) if is_taken]
+    rows = range(len(read.taken))
+    taken = rows if all(read.taken) else list(compress(rows, read.taken))
     if not taken:
         which = f" that {wanted.keep!r} is true of" if read.taken else ""
         raise BadTable(f"{table} has no rows{which}, so there is nothing to split.")
     groups = find_groups(read.keys.only(taken), wanted.distance)
     examples = [Example(group, read.labels[row], read.official[row]) for row, group in zip(taken, groups, strict=True)]
     splits = assign(examples, shares, wanted.seed, wanted.official, wanted.stratify)
-    places = dict(zip(taken, zip(splits, groups, strict=True), strict=True))
     certificate = {
         "dataset": name,
         "version": version,
@@ -169,11 +171,13 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
         "left_out": splits.count(LEFT_OUT) + len(read.taken) - len(taken),
         **({"not_taken": dict(sorted(read.refused.items()))} if wanted.keep else {}),
         "rows_without_key": read.without_key,
-        "official_rows": len(examples) - read.official.count(None),
+        "official_rows": sum(example.official is not None for example in examples),
         "random_split": _random_split(groups, shares),
     }
+    is_taken = read.taken
+    del read, examples  # keys and labels: what was written is read again
     with whole_folder(folder) as aside:
-        _write(table, aside, places, wanted, {"dataset": name, "version": version})
+        _write(table, aside, is_taken, splits, groups, {"dataset": name, "version": version})
         if conversations := _write_conversations(aside):
             certificate["conversations"] = conversations
         certificate["leaks"] = _look_for_leaks(aside, wanted)
@@ -360,6 +364,7 @@ def _read(table: Path, wanted: Wanted) -> _Read:
         others = ((wanted.label, wanted.label), (_OFFICIAL, official), (ID, repeats), (MESSAGES, chats))
         columns = {*wanted.group_by, *(name for name, is_read in others if is_read), *_deciding(table, schema, wanted)}
         ids: list[str | None] = []
+        known: dict[tuple[str, ...], tuple[str, ...]] = {}  # rows of equal labels share one tuple
         for batch in file.iter_batches(_BATCH, columns=sorted(columns)):
             start = len(read.taken)
             _take(table, batch, wanted, read)
@@ -370,7 +375,8 @@ def _read(table: Path, wanted: Wanted) -> _Read:
             ids += column_keys(batch.column(ID), f"{table}, column {ID!r}") if repeats else []
             for values, column in zip(read.keys.values, wanted.group_by, strict=True):
                 values.extend(column_keys(batch.column(column), f"{table}, column {column!r}"))
-            read.labels += _labels(batch.column(wanted.label)) if wanted.label else [()] * len(batch)
+            labels = _labels(batch.column(wanted.label)) if wanted.label else [()] * len(batch)
+            read.labels += [known.setdefault(each, each) for each in labels]
             given = batch.column(_OFFICIAL).to_pylist() if official else [None] * len(batch)
             read.official += [_official(table, value) for value in given]
         if repeats:
@@ -427,7 +433,7 @@ def _repeats(ids: Sequence[str | None], repeats: Sequence[str | None], taken: Se
 
 def _rows_at(file: pq.ParquetFile, rows: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     start = 0
-    for batch in file.iter_batches(_BATCH):
+    for batch in file.iter_batches(_rows_at_once(file)):
         for at in range(len(batch)):
             if start + at in rows:
                 yield start + at, batch.slice(at, 1).to_pylist()[0]
@@ -480,21 +486,24 @@ def _path(split: str) -> str:
 
 
 def _write(
-    table: Path, folder: Path, places: Mapping[int, tuple[str, str]], wanted: Wanted, origin: Mapping[str, str]
+    table: Path,
+    folder: Path,
+    taken: Sequence[bool],
+    splits: Sequence[str],
+    groups: Sequence[str],
+    origin: Mapping[str, str],
 ) -> None:
-    """The table's rows, batch by batch, each to its split; ``places`` has split and group of those that are taken."""
+    """The table's rows, batch by batch, each to its split; those that are not taken have neither split nor group."""
     with open_parquet(table) as file, ExitStack() as stack:
         fields = [
             column.with_name(_OFFICIAL_KEPT) if column.name == _OFFICIAL else column for column in file.schema_arrow
         ]
-        there = {split for split, _ in places.values()} | (
-            {LEFT_OUT} if len(places) < file.metadata.num_rows else set()
-        )
+        there = {*splits, *([] if all(taken) else [LEFT_OUT])}
         # A row that is not taken belongs to no group.
         schemas = {
             split: TableSchema(
                 "dataset/1",
-                pa.schema([*fields, pa.field(GROUP, pa.string(), nullable=split == LEFT_OUT and bool(wanted.keep))]),
+                pa.schema([*fields, pa.field(GROUP, pa.string(), nullable=split == LEFT_OUT and not all(taken))]),
             )
             for split in (*SPLITS, LEFT_OUT)
             if split in there
@@ -503,17 +512,24 @@ def _write(
             split: stack.enter_context(table_writer(folder / _path(split), schema, origin))
             for split, schema in schemas.items()
         }
-        start = 0
-        for batch in file.iter_batches(_BATCH):
-            mine = [places.get(row, (LEFT_OUT, None)) for row in range(start, start + len(batch))]
+        is_taken, placed = iter(taken), zip(splits, groups, strict=True)
+        at_once = _rows_at_once(file)
+        for batch in file.iter_batches(at_once):
+            mine = [next(placed) if each else (LEFT_OUT, None) for each in islice(is_taken, len(batch))]
             columns = [*batch.columns, pa.array([group for _, group in mine], pa.string())]
             where = pa.array([split for split, _ in mine])
             for split, writer in writers.items():
                 chosen = pc.equal(where, split)
                 if pc.any(chosen).as_py():
                     some = [column.filter(chosen) for column in columns]
-                    writer.write_table(pa.Table.from_arrays(some, schema=schemas[split].columns))
-            start += len(batch)
+                    some_rows = pa.RecordBatch.from_arrays(some, schema=schemas[split].columns)
+                    writer.write_batch(some_rows, _GROUP_BATCHES * at_once)
+
+
+def _rows_at_once(file: pq.ParquetFile) -> int:
+    told = file.metadata
+    size = sum(told.row_group(number).total_byte_size for number in range(told.num_row_groups))
+    return max(1, min(_BATCH, int(_BATCH_BYTES * told.num_rows / max(size, 1))))
 
 
 def _write_conversations(folder: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.pictures.decode import BadImage, open_picture, perceptual_hash
-from tasks.splits.near import Hashes
+from tasks.pictures.near import Hashes
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import sha256
 from tasks.storage.tables import open_parquet

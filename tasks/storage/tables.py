@@ -115,8 +115,9 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         TornFile: It is not a whole Parquet file.
     """
     try:
-        # Without page checksums flipped bytes inside a column are read as data.
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        # Without page checksums flipped bytes inside a column are read as data. With pre_buffer, pyarrow's default, all
+        # that was read of a file stays in memory until it is closed: of 300 MB of images in batches, 280 MB.
+        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
     except FileNotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error  # Arrow's has no name
     except (OSError, pa.ArrowInvalid) as error:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.memes.catalog import BadMeme, BadSource, Meme, read_catalog
+from tasks.memes.plan import plan
 
 LABELS = {"Негативно": "toxic", "Нейтрально": "non_toxic"}
 
@@ -155,6 +156,28 @@ def test_a_label_that_is_nan_or_no_text_is_refused(tmp_path: Path) -> None:
         ("bad-row", "Row 3, a.png: its label is True, not text."),
         ("bad-row", "Row 4: is no object with a field `image`."),
     ] == _bad(path)
+
+
+def test_half_a_character_in_a_path_or_a_label_costs_its_row_alone(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png", "b.png")
+    path = tmp_path / "memes.jsonl"
+    path.write_text(
+        '{"image": "\\ud83d.png"}\n{"image": "a.png", "label": "\\ud83d"}\n{"image": "a\\u0000.png"}\n{"image": "b.png"}\n'
+    )
+    assert [
+        ("not-unicode", "Row 0: its image is '\\ud83d.png', with half a character in it."),
+        ("bad-row", "Row 1, a.png: its label is '\\ud83d', with half a character in it."),
+        ("bad-row", "Row 2: its image is 'a\\x00.png', not a path."),
+    ] == _bad(path)
+    manifest = plan(path, None, tmp_path / "jobs", 2, {"labels": {}}, {})
+    assert (4, 3) == (manifest.rows, manifest.rejected)
+
+
+def test_a_json_array_is_told_how_to_become_lines(tmp_path: Path) -> None:
+    path = tmp_path / "memes.json"
+    path.write_text('[{"image": "a.png"}]')
+    with pytest.raises(BadSource, match=r"memes\.json is a JSON array\. Write one object a line \(pandas: to_json"):
+        list(read_catalog(path, {}))
 
 
 def test_links_to_folders_pipes_and_odd_names_are_refused(tmp_path: Path) -> None:

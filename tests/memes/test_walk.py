@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -206,14 +207,26 @@ def test_duplicates_are_found_by_bytes_and_by_looks(root: DataRoot, folder: Path
     shutil.copy(folder / "Плохо" / "d1.png", folder / "Хорошо" / "d2.png")
     (folder / "Хорошо" / "d3.jpg").write_bytes(encoded(image.resize((320, 240)), "JPEG"))
     manifest, tables = walk(folder, root, Measuring())
-    rows = read_table(tables.table, MEMES).to_pylist()
-    path = {row["row"]: row["path"] for row in rows}
+    rows = read_table(tables.table, MEMES)
     same, near = duplicates(rows)
-    assert [["Плохо/d1.png", "Хорошо/d2.png"]] == [[path[row] for row in some] for some in same]
-    assert [("Плохо/d1.png", "Хорошо/d3.jpg")] == [(path[a], path[b]) for a, b in near]
+    assert [["Плохо/d1.png", "Хорошо/d2.png"]] == [rows["path"].take(some).to_pylist() for some in same]
+    assert [["Плохо/d1.png", "Хорошо/d3.jpg"]] == [rows["path"].take(some).to_pylist() for some in near]
     page = report(root, manifest, tables)
+    assert "1 images are there again with the same bytes, and 2 in 1 sets look the same" in page
     assert "2 of these have different labels, such as Плохо/d1.png and Хорошо/d2.png." in page
     assert 6 == page.count('src="data:image/jpeg;base64,')
+
+
+def test_ten_thousand_images_of_one_look_are_one_set(tmp_path: Path) -> None:
+    digests = [hashlib.sha256(f"{n}".encode()).hexdigest() for n in range(20_000)]
+    hashes: list[str | None] = [
+        "8000000000000000",
+        *("8000000000000001" if n % 2 else "8000000000000003" for n in range(9_999)),
+    ]
+    # And as many that look like nothing else; some of one colour have no hash.
+    hashes += [digest[:16] if n > 10 else None for n, digest in enumerate(digests[:10_000])]
+    same, near = duplicates(pa.table({"sha256": digests, "phash": hashes}))
+    assert ([], [list(range(10_000))]) == (same, near)
 
 
 def test_the_report_has_no_byte_of_a_file_but_its_pixels(root: DataRoot, folder: Path) -> None:

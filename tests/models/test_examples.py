@@ -83,6 +83,12 @@ def test_an_image_outside_its_folder_is_not_opened(tmp_path: Path) -> None:
         assert "outside" == raised.value.code
 
 
+def test_an_image_s_path_with_a_zero_byte_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadImage, match=r"Row 3: its image 'a\\x00\.png' is no path\. Correct the table\.") as raised:
+        open_image(tmp_path, example(3, path="a\0.png"))
+    assert "missing" == raised.value.code
+
+
 def test_an_image_that_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     for path in ("none.png", "folder.png", ""):

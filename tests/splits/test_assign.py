@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.pictures.near import near_pairs
 from tasks.splits.assign import (
     LEFT_OUT,
     BadShares,
@@ -25,7 +26,6 @@ from tasks.splits.assign import (
 )
 from tasks.splits.audit import find_leaks
 from tasks.splits.keys import BadTable, Keys
-from tasks.splits.near import near_pairs
 from tasks.storage.split_names import SPLITS, split_of
 
 SHARES = make_shares(0.1, 0.1)

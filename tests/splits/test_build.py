@@ -216,6 +216,17 @@ def test_official_splits_are_kept_or_cleaned(tmp_path: Path) -> None:
     assert "2 rows of official splits share a group with a stronger split" in card
 
 
+def test_official_rows_are_counted_among_those_that_are_taken(tmp_path: Path) -> None:
+    rows = [
+        {"image": f"{n}.jpg", "split": ["train", "test"][n % 2] if n < 100 else None, "use": n < 100}
+        for n in range(200)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path := tmp_path / "t.parquet")
+    dataset = build(path, tmp_path / "datasets", "t", Wanted(("image",), keep="use"))
+    assert 100 == dataset.certificate["official_rows"]
+    assert "The splits are the official ones." in (dataset.folder / "README.md").read_text()
+
+
 def test_rows_without_a_key_stand_for_themselves_and_their_copies(tmp_path: Path) -> None:
     rows = [_row(n) for n in range(200)]
     alike = {**rows[0], "image": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,6 +37,19 @@ def test_groups_can_be_read_alone_even_an_empty_one(tmp_path: Path) -> None:
             writer.write_table(rows)
 
     assert [2, 0, 1] == [read_group(path, NUMBERS, number).num_rows for number in range(3)]
+
+
+def test_what_was_read_of_a_file_is_let_go_of_before_it_is_closed(tmp_path: Path) -> None:
+    noise = TableSchema("noise/1", pa.schema([("bytes", pa.binary())]))
+    path, size = tmp_path / "t.parquet", 1 << 20
+    with table_writer(path, noise, {}) as writer:
+        for _ in range(16):
+            writer.write_table(pa.table({"bytes": [os.urandom(size)]}, schema=noise.columns))
+    before = pa.total_allocated_bytes()
+    with open_table(path, noise) as file:
+        held = [pa.total_allocated_bytes() - before for _ in file.iter_batches(1)]
+    assert 16 == len(held)
+    assert max(held) < 5 * size
 
 
 def test_another_shape_is_not_written(tmp_path: Path) -> None:
