@@ -241,7 +241,7 @@ def evaluating(folder: Path, labels: int) -> Iterator[Step]:
         data = kept["data"] = data_of(version, check_version(version), "test", None)
         previous = (folder / "previous", record("1" * 64))
         found = subjects_of(folder / "new", record("0" * 64), previous, data, "score", True, "cpu")
-        kept["subjects"] = [plan(subject, data, folder / "jobs", CHUNK) for subject in found]
+        kept["subjects"] = plan(found, data, folder / "jobs", CHUNK)
 
     def predicted() -> None:
         data = kept["data"]

@@ -102,12 +102,9 @@ def plan_evaluation(
     notes += trained_elsewhere([(folder, record), *([its] if its else [])], data)
     for note in notes:
         logger.warning("%s", note)
-    subjects = tuple(
-        plan(subject, data, root.jobs, chunk_size)
-        for subject in subjects_of(folder, record, its, data, mode, ablations, device)
-    )
+    subjects = plan(subjects_of(folder, record, its, data, mode, ablations, device), data, root.jobs, chunk_size)
     logger.info("%s on %s, %s: %d models to ask.", folder.name, data.name, split, len(subjects))
-    return Plan(subjects, data, folder, previous, in_use, tuple(notes))
+    return Plan(tuple(subjects), data, folder, previous, in_use, tuple(notes))
 
 
 def predict(plan: Plan, restarts: int) -> None:

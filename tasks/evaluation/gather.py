@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,42 +54,48 @@ def gather(
         NothingScored: No row of a split could be scored.
         OtherRows: The two adapters cannot be compared.
     """
-    space = space_of(subjects[0].label_sets)
     tuned = {subject.name: _thresholds(subject, data) for subject in subjects}
     adapter = subjects[0]
     stored = write_thresholds(folder / "thresholds.json", tuned[adapter.name])
     tuned[adapter.name] = read_thresholds(stored, valid_for(adapter, data))
-    found = {subject.name: _read(subject, data.split) for subject in subjects}
-    models = [
-        Model(
-            subject.name,
-            _KINDS.get(subject.role, subject.role),
-            found[subject.name],
-            tuned[subject.name],
-            _NOTES.get(subject.role, ""),
-        )
-        for subject in subjects
-    ]
     validation = _read(adapter, TUNED_ON) if TUNED_ON in adapter.jobs else None
-    train = _train(adapter, data)
-    tried = constant_answers(space, train, validation) if validation else {}
-    for name, answers in constant_answers(space, train, found[adapter.name]).items():
-        looked = tried.get(name)
-        models.append(Model(name, "constant", answers, tune(looked, space.labels, {}), "looks at nothing"))
+    mine = _model(adapter, data, tuned)
     return Evaluation(
         adapter.name,
         data.split,
         adapter.jobs[data.split].rows,
-        models,
+        mine,
+        _others(subjects, data, tuned, mine.predictions, validation),
         validation,
         versions(adapter, data),
-        _verdict(subjects, found, tuned, metric, minimal),
+        _verdict(mine, subjects, data, tuned, metric, minimal),
         metric,
-        worst(adapter, data, found[adapter.name]),
+        worst(adapter, data, mine.predictions),
         notes,
         REASONS,
         adapter.record.toy,
     )
+
+
+def _model(subject: Subject, data: Data, tuned: Mapping[str, Thresholds]) -> Model:
+    predictions, note = _read(subject, data.split), _NOTES.get(subject.role, "")
+    return Model(subject.name, _KINDS.get(subject.role, subject.role), predictions, tuned[subject.name], note)
+
+
+def _others(
+    subjects: Sequence[Subject],
+    data: Data,
+    tuned: Mapping[str, Thresholds],
+    adapters: Predictions,
+    validation: Predictions | None,
+) -> Iterator[Model]:
+    """All but the adapter, each read when it is asked for; baselines last."""
+    for subject in subjects[1:]:
+        yield _model(subject, data, tuned)
+    space, train = adapters.space, _train(subjects[0], data)
+    tried = constant_answers(space, train, validation) if validation else {}
+    for name, answers in constant_answers(space, train, adapters).items():
+        yield Model(name, "constant", answers, tune(tried.get(name), space.labels, {}), "looks at nothing")
 
 
 def valid_for(subject: Subject, data: Data) -> dict[str, str]:
@@ -146,7 +152,7 @@ def _thresholds(subject: Subject, data: Data) -> Thresholds:
 
 def _read(subject: Subject, split: str) -> Predictions:
     job = subject.jobs[split]
-    return read_predictions((job.path(chunk) for chunk in job.chunks()), space_of(subject.label_sets))
+    return read_predictions((job.path(chunk) for chunk in job.chunks()), space_of(subject.label_sets), split)
 
 
 def _train(adapter: Subject, data: Data) -> Any:
@@ -161,14 +167,15 @@ def _train(adapter: Subject, data: Data) -> Any:
 
 
 def _verdict(
+    mine: Model,
     subjects: Sequence[Subject],
-    found: Mapping[str, Predictions],
+    data: Data,
     tuned: Mapping[str, Thresholds],
     metric: Metric,
     minimal: float,
 ) -> Verdict | None:
-    previous = next((subject.name for subject in subjects if subject.role == "previous"), None)
+    previous = next((subject for subject in subjects if subject.role == "previous"), None)
     if previous is None:
         return None
-    new = subjects[0].name
-    return compare((found[new], tuned[new]), (found[previous], tuned[previous]), metric, minimal)
+    its = (_read(previous, data.split), tuned[previous.name])
+    return compare((mine.predictions, mine.thresholds), its, metric, minimal)

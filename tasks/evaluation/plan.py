@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -41,6 +42,8 @@ from tasks.storage.schemas import EXAMPLES
 VERSION = "predict/1"
 TRAINED_ON, TUNED_ON = "train", "validation"
 KIND, TEXT_KIND = "predict", "predict-text"
+_TEXTS = 2_000  # rows per chunk of the classifier of texts: whatever the chunk size, since it has no need of small ones
+_AT_ONCE = 1_000  # rows in memory
 
 Mode = Literal["score", "generate"]
 LookAt = Literal["both", "text", "image"]
@@ -239,41 +242,89 @@ def trained_elsewhere(adapters: Iterable[tuple[Path, AdapterRecord]], data: Data
     ]
 
 
-def plan(subject: Subject, data: Data, jobs: Path, chunk_size: int) -> Subject:
-    """Find or make a subject's jobs.
+class _Rows(NamedTuple):
+    """The rows of a split, and a digest of their images."""
+
+    table: pa.Table
+    images: str | None
+
+
+def plan(subjects: Sequence[Subject], data: Data, jobs: Path, chunk_size: int) -> list[Subject]:
+    """Find or make the subjects' jobs.
 
     Args:
-        subject: Who is asked.
+        subjects: Who is asked, the adapter first.
         data: About what.
         jobs: The folder of jobs.
         chunk_size: Rows per chunk.
 
     Raises:
-        BadEvaluation: A row has a label that is none of the allowed ones, no image is there, or the chunk size is none.
+        BadEvaluation: A row has a label that is none of the allowed ones, a split has no labels or none of its images is
+            there, or the chunk size is none.
         DiskFull: No room; no job is made.
     """
     check_chunk_size(chunk_size, "row", 256)
-    record = subject.record
     splits = [split for split in (TUNED_ON, data.split) if data.has(split)]
-    if subject.role == "written":
-        splits = [data.split]  # there is nothing to tune
-    made = {}
-    if subject.role == "adapter" and data.has(TRAINED_ON):  # baselines learn from it, when the models have been asked
+    wanted = {(subject.record.columns, split): subject.label_sets for subject in subjects for split in splits}
+    read = {(columns, split): _read(columns, split, sets, data) for (columns, split), sets in wanted.items()}
+    if data.has(TRAINED_ON):  # baselines learn from it, when the models have been asked
         train = data.path(TRAINED_ON)
-        _check_labels(read_examples(train, record.columns), subject.label_sets, train)
-    for split in splits:
-        rows = list(read_examples(data.path(split), record.columns))
-        _check_labels(rows, subject.label_sets, data.path(split))
+        _check_labels(read_examples(train, subjects[0].record.columns), subjects[0].label_sets, train)
+    return [
+        _plan(subject, {s: read[subject.record.columns, s] for s in splits}, data, jobs, chunk_size)
+        for subject in subjects
+    ]
+
+
+def _plan(subject: Subject, read: Mapping[str, _Rows], data: Data, jobs: Path, chunk_size: int) -> Subject:
+    made = {}
+    for split, rows in read.items():
+        if subject.role == "written" and split != data.split:
+            continue  # there is nothing to tune
         if subject.role == "text":
-            seen, size, kind = _seen_by_text(subject, data), len(rows), TEXT_KIND
+            seen, size, kind = _seen_by_text(subject, data), _TEXTS, TEXT_KIND
         else:
-            seen, size, kind = _seen(subject, rows, data), chunk_size, KIND
-        table = pa.Table.from_pylist([_plain(row) for row in rows], EXAMPLES.columns)
-        made[split] = plan_rows(kind, data.source(split), *seen, size, table, EXAMPLES, jobs)
+            seen, size, kind = _seen(subject, rows.images), chunk_size, KIND
+        made[split] = plan_rows(kind, data.source(split), *seen, size, rows.table, EXAMPLES, jobs)
     return replace(subject, jobs=made)
 
 
-def _seen(subject: Subject, rows: Sequence[Example], data: Data) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(columns: Columns, split: str, label_sets: LabelSets, data: Data) -> _Rows:
+    """Look at every row once, some at a time."""
+    path, folder = data.path(split), data.images
+    if columns.image and folder is None:
+        raise BadEvaluation("The images lie somewhere. Give the folder that their paths are below: images=…")
+
+    def digest(row: Example) -> str:
+        """Of what the image is, so that other images are other jobs; one that is missing counts as such."""
+        try:
+            return sha256(folder / row.image) if folder and row.image else ""
+        except OSError:
+            return ""
+
+    pieces, images, labelled, rows = [], list[str](), False, read_examples(path, columns)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        while some := list(islice(rows, _AT_ONCE)):
+            _check_labels(some, label_sets, path)
+            labelled = labelled or any(row.labels is not None for row in some)
+            images += threads.map(digest, some) if columns.image else []
+            pieces.append(pa.RecordBatch.from_pylist([_plain(row) for row in some], EXAMPLES.columns))
+    if pieces and not labelled:
+        step = "Fill it" + (f", or leave {TUNED_ON} out (thresholds are 0.5 then)" if split == TUNED_ON else "")
+        raise BadEvaluation(
+            f"{path}: no row of {split} has anything in {columns.labels!r}, so nothing there can be right or wrong. "
+            f"{step}, and build the splits again."
+        )
+    table = pa.Table.from_batches(pieces, EXAMPLES.columns)
+    if images and not any(images):
+        raise BadEvaluation(
+            f"None of the {len(images):,} images is there, such as {folder}/{table['image'][0]}. Give the folder that "
+            "their paths are below: images=…"
+        )
+    return _Rows(table, hashlib.sha256(json.dumps(images).encode()).hexdigest() if columns.image else None)
+
+
+def _seen(subject: Subject, images: str | None) -> tuple[dict[str, Any], dict[str, str]]:
     """All that decides what a model answers."""
     record = subject.record
     parameters = {
@@ -288,7 +339,7 @@ def _seen(subject: Subject, rows: Sequence[Example], data: Data) -> tuple[dict[s
         "device": subject.device,
         "mode": subject.mode,
         "look_at": subject.look_at,
-        "images": _images(rows, record.columns, data.images),
+        "images": images,
     }
     return parameters, {"code": VERSION, "family": record.family, "transformers": version("transformers")}
 
@@ -301,29 +352,6 @@ def _seen_by_text(subject: Subject, data: Data) -> tuple[dict[str, Any], dict[st
         "columns": [list(columns.text), columns.labels],
     }
     return parameters, {"code": baselines.VERSION, "scikit-learn": version("scikit-learn")}
-
-
-def _images(rows: Sequence[Example], columns: Columns, folder: Path | None) -> str | None:
-    """A digest of what the images are, so that other images are other jobs; those that are missing count as such."""
-    if not columns.image:
-        return None
-    if folder is None:
-        raise BadEvaluation("The images lie somewhere. Give the folder that their paths are below: images=…")
-
-    def digest(row: Example) -> str:
-        try:
-            return sha256(folder / row.image) if row.image else ""
-        except OSError:
-            return ""
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = list(threads.map(digest, rows))
-    if rows and not any(found):
-        raise BadEvaluation(
-            f"None of the {len(rows):,} images is there, such as {folder / rows[0].image}. Give the folder that their "
-            "paths are below: images=…"
-        )
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _check_labels(rows: Iterable[Example], label_sets: LabelSets, path: Path) -> None:

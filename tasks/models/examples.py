@@ -8,7 +8,10 @@ One row of ``datasets/mmhs/3f2a9c01d7b4/data/test-00000-of-00001.parquet``::
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 _BATCH = 1_000
 _GROUP = "split_group"
+_LIST = re.compile(
+    r"\s*\[\s*(?:[\"'].*)?\]\s*", re.DOTALL
+)  # a list of texts, written as one; no label such as [deleted]
 
 
 class BadExamples(PermanentError):
@@ -46,7 +52,7 @@ class Columns:
     Args:
         text: Columns whose texts are joined by a line break, empty ones left out; none for images alone.
         image: The image's path below the images' folder; empty for text alone.
-        labels: A list of labels, or one label; empty where there are none.
+        labels: A list of labels, also as JSON text, or one label; empty where there are none.
         messages: Conversations, in place of all of these; empty where there are none.
     """
 
@@ -144,10 +150,16 @@ def _text(path: Path, row: int, column: str, value: Any) -> str:
 
 
 def _labels(path: Path, row: int, column: str, value: Any) -> tuple[str, ...] | None:
-    if value is None or isinstance(value, str):
-        return None if value is None else (value,)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if not _LIST.fullmatch(value):
+            return (value,)
+        with suppress(ValueError):
+            value = json.loads(value)
     if isinstance(value, list) and all(isinstance(label, str) for label in value):
         return tuple(value)
     raise BadExamples(
-        f"{path}, row {row}: column {column!r} holds {value!r}, which are no labels. Prepare the table again."
+        f"{path}, row {row}: column {column!r} holds {value!r}, which are no labels. Prepare the table again: a list "
+        'of texts, the same as JSON such as ["a", "b"], or one label.'
     )

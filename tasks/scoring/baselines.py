@@ -7,7 +7,7 @@ images that does no better than this says something about the data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,11 +64,15 @@ class TextBaseline:
         from sklearn.pipeline import make_union
 
         self._space = space
-        rare = 2 if len(texts) >= 1000 else 1  # a piece that one text has says nothing of others
-        self._features = make_union(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rare),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=rare),
+        both = (
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
         )
+        for each in both:
+            # A piece that one text has says nothing of others, but some pieces there must be.
+            if len(texts) >= 1000 and _any_shared(map(each.build_analyzer(), texts)):
+                each.set_params(min_df=2)
+        self._features = make_union(*both)
         seen = self._features.fit_transform(texts)
         columns = space.membership[truth]
         self._models: list[Any] = []
@@ -86,3 +90,14 @@ class TextBaseline:
             for model in self._models
         ]
         return from_marginals(np.stack(marginals, axis=1), self._space)
+
+
+def _any_shared(texts: Iterable[Iterable[str]]) -> bool:
+    """Whether a piece stands in two texts."""
+    met: set[str] = set()
+    for pieces in texts:
+        mine = set(pieces)
+        if not met.isdisjoint(mine):
+            return True
+        met |= mine
+    return False

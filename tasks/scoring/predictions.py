@@ -148,12 +148,13 @@ class Predictions:
         return replace(self, posterior=posterior, answer=posterior.argmax(axis=1), valid=np.ones(len(self)))
 
 
-def read_predictions(paths: Iterable[Path], space: LabelSpace) -> Predictions:
+def read_predictions(paths: Iterable[Path], space: LabelSpace, split: str = "the split") -> Predictions:
     """Gather tables of predictions, in order of their rows.
 
     Args:
         paths: Tables of one split, such as the chunks of a job.
         space: The allowed answers, in the job's order.
+        split: Its name, for messages.
 
     Raises:
         NothingScored: No row could be scored.
@@ -177,8 +178,10 @@ def read_predictions(paths: Iterable[Path], space: LabelSpace) -> Predictions:
         numbers = table.column(_LOGS).take(pa.array(mine, pa.int64())).combine_chunks().flatten()
         shares.append(softmax(numbers.to_numpy().reshape(-1, len(space.sets))))
     if not kept:
-        told = ", ".join(f"{reason} {n:,}" for reason, n in rejected.most_common()) or "the split has no rows"
-        raise NothingScored(f"No row could be scored: {told}. Look at the rows' messages in the job's chunks.")
+        told = ", ".join(f"{reason} {n:,}" for reason, n in rejected.most_common()) or "it has no rows"
+        raise NothingScored(
+            f"No row of {split} could be scored: {told}. Look at the rows' messages in the job's chunks."
+        )
     order = sorted(range(len(kept)), key=lambda at: kept[at][0])
     rows, groups, truths, answers, valid = zip(*(kept[at] for at in order), strict=True)
     if len(set(rows)) != len(rows):

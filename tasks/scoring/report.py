@@ -13,8 +13,9 @@ stands beside what looking at nothing, at the text alone, or at what others publ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Evaluation:
         title: The adapter's name.
         split: Which one.
         rows: How many it has.
-        models: The adapter first.
+        adapter: What this is about.
+        others: What stands beside it; asked for once, one after the other, so that no more than two are in memory.
         validation: The adapter's predictions that thresholds were tuned on; None without such a split.
         versions: What was done with what: dataset, split's SHA-256, prompt, adapter, transformers and more, by name.
         verdict: Against the previous adapter, where there is one.
@@ -81,7 +83,8 @@ class Evaluation:
     title: str
     split: str
     rows: int
-    models: Sequence[Model]
+    adapter: Model
+    others: Iterable[Model]
     validation: Predictions | None
     versions: Mapping[str, str]
     verdict: Verdict | None = None
@@ -129,13 +132,6 @@ def write_report(folder: Path, evaluation: Evaluation) -> Report:
         CountsDiffer: A model was not scored on every row, or on a row twice; nothing is written.
         DiskFull: No room; the old report is untouched.
     """
-    for model in evaluation.models:
-        scored, rejected = len(model.predictions), model.predictions.rejected.total()
-        if scored + rejected != evaluation.rows:
-            raise CountsDiffer(
-                f"{evaluation.split} has {evaluation.rows:,} rows, and {model.name} was scored on {scored:,} and rejected "
-                f"{rejected:,}. Nothing was written. Move the job's folder away and run again."
-            )
     figures = _figures(evaluation)
     write_bytes(folder / "report.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())
     html = write_bytes(folder / "report.html", _page(figures, evaluation).html().encode())
@@ -143,9 +139,10 @@ def write_report(folder: Path, evaluation: Evaluation) -> Report:
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    adapter = evaluation.models[0]
+    adapter = evaluation.adapter
     models: dict[str, Any] = {}
-    for model in evaluation.models:
+    for model in chain([adapter], evaluation.others):
+        _check_rows(model, evaluation)
         found = measure(model.predictions, model.thresholds)
         models[model.name] = {
             "kind": model.kind,
@@ -180,6 +177,15 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _check_rows(model: Model, evaluation: Evaluation) -> None:
+    scored, rejected = len(model.predictions), model.predictions.rejected.total()
+    if scored + rejected != evaluation.rows:
+        raise CountsDiffer(
+            f"{evaluation.split} has {evaluation.rows:,} rows, and {model.name} was scored on {scored:,} and rejected "
+            f"{rejected:,}. Nothing was written. Move the job's folder away and run again."
+        )
+
+
 def _unread(predictions: Predictions) -> dict[str, Any]:
     """How many written answers could not be read."""
     failed = predictions.answer < 0
@@ -203,8 +209,8 @@ def _confusion(predictions: Predictions) -> list[list[int]]:
 
 
 def _page(figures: Mapping[str, Any], evaluation: Evaluation) -> Page:
-    mine = figures["models"][evaluation.models[0].name]
-    single = evaluation.models[0].predictions.space.is_single
+    mine = figures["models"][evaluation.adapter.name]
+    single = evaluation.adapter.predictions.space.is_single
     first = ("subset_accuracy", "f1_macro") if single else ("f1_micro", "f1_macro", "subset_accuracy")
     return Page(
         ("Toy model: " if evaluation.toy else "") + f"{evaluation.title} on {evaluation.split}",
@@ -220,7 +226,7 @@ def _page(figures: Mapping[str, Any], evaluation: Evaluation) -> Page:
 
 
 def _sections(figures: Mapping[str, Any], evaluation: Evaluation) -> Iterator[Section]:
-    adapter = evaluation.models[0]
+    adapter = evaluation.adapter
     mine = figures["models"][adapter.name]
     single = adapter.predictions.space.is_single
     if evaluation.toy:

@@ -208,6 +208,14 @@ def test_nothing_is_reported_on_what_a_model_was_trained_on(toy: Made, tmp_path:
             lambda row: {**row, "labels": ["odd"] if row["id"] == "row-0" else row["labels"]},
             r"train-00000-of-00001\.parquet, row 0: Unknown label 'odd'\.",
         ),
+        (
+            lambda row: {**row, "labels": None if row["split"] == "val" else row["labels"]},
+            r"validation-00000-of-00001\.parquet: no row of validation has anything in 'labels'.*or leave validation out",
+        ),
+        (
+            lambda row: {**row, "labels": None if row["split"] == "test" else row["labels"]},
+            r"test-00000-of-00001\.parquet: no row of test has anything in 'labels'.*Fill it, and build",
+        ),
     ],
 )
 def test_other_columns_and_labels_are_named_before_anybody_is_asked(
@@ -218,6 +226,13 @@ def test_other_columns_and_labels_are_named_before_anybody_is_asked(
     with pytest.raises(PermanentError, match=message):
         walk(tmp_path / "data", toy.better, dataset, told=lambda who, chunk: asked.append(chunk))
     assert [] == asked
+
+
+def test_labels_that_are_json_text_are_the_same_labels(toy: Made, tmp_path: Path) -> None:
+    dataset = foreign(toy, tmp_path, lambda row: {**row, "labels": json.dumps(row["labels"])})
+    walked = walk(tmp_path / "data", toy.better, dataset, ablations=False)
+    lists = walk(toy.data, toy.better, toy.dataset, ablations=False)
+    assert figures(lists.report.folder)["models"] == figures(walked.report.folder)["models"]
 
 
 def test_constant_answers_come_from_rows_that_have_labels(toy: Made, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def walk(
     asked = data_of(dataset, certificate, "test", images)
     its = (previous, read_adapter(previous)) if previous else None
     found = subjects_of(adapter, read_adapter(adapter), its, asked, mode, ablations, "cpu")
-    subjects = [plan(subject, asked, data / "jobs", chunk_size) for subject in found]
+    subjects = plan(found, asked, data / "jobs", chunk_size)
     for subject in subjects:
         model: Any = None
         for job in subject.jobs.values():

@@ -43,6 +43,11 @@ def test_the_word_nan_is_a_text_and_nothing_is_none(tmp_path: Path) -> None:
     assert ["0", "1", "2", "3"] == [each.group for each in found]
 
 
+def test_a_list_of_labels_may_be_json_text_and_a_label_may_have_brackets(tmp_path: Path) -> None:
+    path = _split(tmp_path, text=["a"] * 4, labels=['["red", "blue"]', "[]", " [\n ] ", "[deleted]"])
+    assert [("red", "blue"), (), (), ("[deleted]",)] == [each.labels for each in read_examples(path, _guess(path))]
+
+
 def test_several_columns_of_text_are_joined_and_empty_ones_left_out(tmp_path: Path) -> None:
     path = _split(tmp_path, text=["said", "said"], img_text=["written", ""])
     found = read_examples(path, Columns(("text", "img_text"), "", ""))
@@ -55,6 +60,10 @@ def test_several_columns_of_text_are_joined_and_empty_ones_left_out(tmp_path: Pa
         ({"text": [1.5]}, "row 0: column 'text' holds 1.5, which is no text"),
         ({"text": ["a"], "labels": [[1]]}, r"row 0: column 'labels' holds \[1\], which are no labels"),
         ({"text": ["a"], "label": [3]}, "holds 3, which are no labels"),
+        (
+            {"text": ["a"], "label": ["['red', 'blue']"]},
+            r"holds \"\['red', 'blue'\]\", which are no labels.*as JSON such as",
+        ),
         ({"text": ["a"], "image": [{"bytes": b"x"}]}, "which is no text"),
     ],
 )

@@ -57,8 +57,8 @@ def test_written_answers_have_no_probabilities(tmp_path: Path) -> None:
 def test_a_row_that_stands_twice_is_refused_and_so_are_none(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="A row stands twice"):
         read_predictions([_table(tmp_path / "a", [_row(0)]), _table(tmp_path / "b", [_row(0)])], SPACE)
-    with pytest.raises(NothingScored, match="no-label 1"):
-        read_predictions([_table(tmp_path / "c", [_row(0, labels=None)])], SPACE)
+    with pytest.raises(NothingScored, match="No row of validation could be scored: no-label 1"):
+        read_predictions([_table(tmp_path / "c", [_row(0, labels=None)])], SPACE, "validation")
 
 
 def test_many_answers_are_not_held_as_lists(tmp_path: Path) -> None:

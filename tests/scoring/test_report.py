@@ -39,7 +39,8 @@ def evaluated(**changed: Any) -> Evaluation:
         "title": "cats",
         "split": "test",
         "rows": len(test) + 3,
-        "models": models,
+        "adapter": models[0],
+        "others": models[1:],
         "validation": validation,
         "versions": {"prompt": "moderation/1@3f2a", "transformers": "5.23.0"},
         "reasons": {"damaged": "the image is cut off"},
@@ -61,7 +62,7 @@ def test_every_figure_has_its_n_its_interval_and_its_rule(tmp_path: Path) -> Non
     for name in ("f1_micro", "f1_macro", "subset_accuracy", "hamming_loss", "auroc", "average_precision", "brier"):
         low, high = mine["metrics"][name]["interval_95"]
         assert 0 < low < mine["metrics"][name]["value"] < high < 1
-    assert len(evaluation.models[0].predictions) == mine["n"]
+    assert len(evaluation.adapter.predictions) == mine["n"]
     assert 200 == mine["groups"]
     assert 20 == len(mine["abstention"])
     page = report.html.read_text("utf-8")
@@ -81,7 +82,8 @@ def test_a_split_without_any_label_is_reported(tmp_path: Path) -> None:
         *(Model(name, "constant", each, untuned) for name, each in constant.items()),
     ]
     verdict = compare((silent, untuned), (silent, untuned))
-    report = write_report(tmp_path, evaluated(models=models, rows=40, validation=None, verdict=verdict))
+    given = evaluated(adapter=models[0], others=models[1:], rows=40, validation=None, verdict=verdict)
+    report = write_report(tmp_path, given)
     mine, others = (read(tmp_path)["models"][name] for name in ("adapter", "always all labels"))
     assert (None, 1.0) == tuple(mine["metrics"][name]["value"] for name in ("f1_micro", "subset_accuracy"))
     assert {"value": None, "interval_95": None} == others["adapter_is_better_by"]
@@ -131,7 +133,7 @@ def test_unread_answers_are_counted_with_their_interval(tmp_path: Path) -> None:
 
 def test_a_verdict_stands_first_and_a_toy_model_is_called_one(tmp_path: Path) -> None:
     evaluation = evaluated(toy=True)
-    adapter, nothing = evaluation.models[0], evaluation.models[1]
+    adapter, nothing = evaluation.adapter, next(iter(evaluation.others))
     verdict = compare((adapter.predictions, adapter.thresholds), (nothing.predictions, nothing.thresholds))
     report = write_report(tmp_path, replace(evaluation, verdict=verdict))
     page = report.html.read_text("utf-8")
@@ -147,7 +149,7 @@ def test_classes_that_exclude_each_other_get_a_confusion_matrix(tmp_path: Path) 
     truth = np.eye(3, dtype=bool)[[random.choice(3, p=each) for each in shares]]
     rows = predictions(truth, shares, tuple(map(str, range(90))), one_of())
     model = Model("adapter", "adapter", rows, tune(None, rows.space.labels, {}))
-    report = write_report(tmp_path, evaluated(models=[model], rows=90, validation=None))
+    report = write_report(tmp_path, evaluated(adapter=model, others=[], rows=90, validation=None))
     figures = read(tmp_path)
     right = sum(figures["confusion"][at][at] for at in range(3))
     assert 90 == sum(map(sum, figures["confusion"]))
@@ -180,6 +182,6 @@ def test_published_figures_are_shown_for_the_rows_that_they_were_made_on_alone(t
     assert () == published_for("test", mmhs(5_000, (0.392, 0.178, 0.127, 0.023, 0.241)))
     assert () == published_for("test", mmhs(9_998, (0.326, 0.12, 0.076, 0.015, 0.156)))  # another vote
     model = Model("adapter", "adapter", test, Thresholds(MMHS, 0.2, (0.2,) * 5, 10, {}))
-    report = write_report(tmp_path, evaluated(models=[model], rows=9_998, validation=None))
+    report = write_report(tmp_path, evaluated(adapter=model, others=[], rows=9_998, validation=None))
     assert "Published: PaliGemma 2 3B, LoRA" in report.html.read_text("utf-8")
     assert 3 == len(read(tmp_path)["published"])
