@@ -1,10 +1,12 @@
-"""What cannot stand in prefect.yaml: work pools, and what becomes of a run whose process or host died.
+"""What cannot stand in prefect.yaml: work pools, parameters that no flow has, and what becomes of a run that died.
 
     no sign of life for 95 s    ->  the run is marked Crashed
     a run crashed               ->  its deployment runs once more: same parameters, `restarts` one higher
+    an unknown parameter        ->  the API refuses the run, and names it
 
-The second holds for deployments tagged `restarts-after-crash`. Their flow refuses a fourth restart, so what
-always crashes comes to an end. Apply it with `make pools`; applying it again changes only what differs.
+The last two hold for deployments tagged `restarts-after-crash`. Their flow refuses a fourth restart, and what crashes
+before the flow can say so is not started a fifth time. Apply it with `make pools`, once more after `prefect deploy`;
+applying it again changes only what differs.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
+
+from tasks.plan import MAX_RESTARTS
 
 POOLS: dict[str, int | None] = {"cpu": None, "gpu": 1}  # how many runs at once
 TAG = "restarts-after-crash"
@@ -28,12 +33,16 @@ SILENCE = timedelta(seconds=95)
 # Long enough for the worker's own report of the crash to be written down first.
 RESTART_AFTER = timedelta(seconds=10)
 
-# The whole dict of parameters is one template: nulls, lists and booleans come back as they were.
+# The whole dict of parameters is one template: nulls, lists and booleans come back as they were. A run that crashed
+# although its flow was to refuse it never came to its flow (no checkout on the worker, an import that fails): nothing
+# is no JSON, so the action fails and no run is made.
 SAME_PARAMETERS_ONE_RESTART_MORE = {
     "__prefect_kind": "json",
     "value": {
         "__prefect_kind": "jinja",
-        "template": "{{ dict(flow_run.parameters, restarts=flow_run.parameters.restarts | default(0) + 1) | tojson }}",
+        "template": "{% set done = flow_run.parameters.restarts | default(0) %}"
+        f"{{% if done <= {MAX_RESTARTS} %}}"
+        "{{ dict(flow_run.parameters, restarts=done + 1) | tojson }}{% endif %}",
     },
 }
 
@@ -94,7 +103,8 @@ def apply(silence: timedelta = SILENCE, restart_after: timedelta = RESTART_AFTER
     with get_client(sync_client=True) as client:
         pools = [_apply_pool(client, name, limit) for name, limit in POOLS.items()]
         wanted = [crash_silent_runs(silence), restart_crashed_runs(restart_after)]
-        return [line for line in [*pools, *(_apply_automation(client, each) for each in wanted)] if line]
+        automations = [_apply_automation(client, each) for each in wanted]
+        return [line for line in [*pools, *automations, _refuse_unknown_parameters(client)] if line]
 
 
 def _apply_pool(client: SyncPrefectClient, name: str, limit: int | None) -> str:
@@ -123,6 +133,18 @@ def _apply_automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:
         return ""
     client.update_automation(present[0].id, wanted)
     return f"automation {wanted.name!r}: updated"
+
+
+def _refuse_unknown_parameters(client: SyncPrefectClient) -> str:
+    # The schema that Prefect makes of a flow lets any name pass, which the flow's process then dies of.
+    refusing = 0
+    for each in client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))):
+        schema = each.parameter_openapi_schema or {}
+        closed = schema | {"propertyNames": {"enum": sorted(schema.get("properties", {}))}}  # the error names them all
+        if closed != schema:
+            client.update_deployment(each.id, DeploymentUpdate(parameter_openapi_schema=closed))
+            refusing += 1
+    return f"unknown parameters: refused by {refusing} more deployments" if refusing else ""
 
 
 if __name__ == "__main__":

@@ -239,9 +239,10 @@ class LocalPrefect:
         wait_until(worker, lambda: self._has_reported(pool, before))
 
     def deploy(self, folder: Path = CHECKOUT) -> None:
-        """Make work pools and automations, then deploy all of a folder's prefect.yaml."""
+        """Make work pools and automations, deploy all of a folder's prefect.yaml, and let it refuse unknown parameters."""
         self.call("-m", "flows.automations")
         self.call(*_prefect("--no-prompt", "deploy", "--all")[1:], cwd=folder)
+        self.call("-m", "flows.automations")
 
     def deploy_if_changed(self) -> bool:
         """Deploy unless nothing has changed since the last time; False then."""

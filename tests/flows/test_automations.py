@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
-from tests.flows.local_prefect import LocalPrefect
+from tests.flows.local_prefect import LocalPrefect, until
 
 DEPLOYMENTS = """\
 name: dying
@@ -15,6 +16,11 @@ pull:
 deployments:
 - name: again
   entrypoint: dying.py:dying
+  work_pool: {name: cpu, job_variables: {stream_output: false}}
+  tags: [restarts-after-crash]
+  schedules: []
+- name: gone
+  entrypoint: gone.py:dying
   work_pool: {name: cpu, job_variables: {stream_output: false}}
   tags: [restarts-after-crash]
   schedules: []
@@ -48,11 +54,14 @@ SILENCE_SECONDS = 20  # in less a busy worker does not report that a process has
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
     folder = tmp_path_factory.mktemp("automations")
-    (folder / "dying.py").write_text(FLOW)
+    for name in ("dying.py", "gone.py"):
+        (folder / name).write_text(FLOW)
     (folder / "prefect.yaml").write_text(DEPLOYMENTS)
     with LocalPrefect(folder) as local:
         _apply(local, SILENCE_SECONDS)
         local.call("-m", "prefect", "--no-prompt", "deploy", "--all", cwd=folder)
+        (folder / "gone.py").unlink()
+        assert "refused by 2 more deployments" in _apply(local, SILENCE_SECONDS)
         local.start_worker()
         yield local
 
@@ -85,6 +94,23 @@ def test_a_crashed_run_comes_back_with_its_parameters_until_the_flow_refuses_and
     assert expected == [run["parameters"] for run in local.runs("dying/again")]
     local.wait(untagged, "CRASHED")
     assert len(local.runs("dying/once")) == 1
+
+
+def test_a_parameter_that_the_flow_does_not_have_is_refused_by_name(local: LocalPrefect) -> None:
+    with pytest.raises(httpx.HTTPStatusError) as error:
+        local.run("dying/again", txet="typed wrong", text="")
+    assert 409 == error.value.response.status_code
+    names = "'dies_until', 'nothing', 'restarts', 'several', 'sleeps', 'text', 'yes'"
+    assert f"'txet' is not one of [{names}]" in error.value.response.json()["detail"]
+
+
+def test_a_run_that_never_comes_to_its_flow_is_not_started_for_ever(local: LocalPrefect) -> None:
+    third = local.run("dying/gone", text="", restarts=3)
+    fourth = local.restart_of(third)
+    failed = {"filter": {"event": {"name": ["prefect.automation.action.failed"]}}}
+    until(lambda: local.post("/events/filter", failed)["events"])
+    assert ["CRASHED", "CRASHED"] == [local.state(run)["type"] for run in (third, fourth)]
+    assert len(local.runs("dying/gone")) == 2
 
 
 def test_a_run_whose_host_died_is_found_and_started_again_when_a_worker_is_back(local: LocalPrefect) -> None:
