@@ -299,7 +299,8 @@ class Asker:
 
     def _budget_reached(self, question: Question, highest: float, account: Account) -> BudgetReached:
         spent = self._journal.spent(account.jobs)
-        lost = f", {spent.held_usd:.4f} of it for calls that were cut off" if spent.held_usd else ""
+        held = f"{spent.held_usd:.4f} of it for calls that were cut off, or that another run has under way"
+        lost = f", {held}" if spent.held_usd else ""
         return BudgetReached(
             f"The budget is reached: {spent.usd:.4f} USD are spent{lost}, and the next question to {question.model} can "
             f"cost {highest:.4f} USD; budget_usd is {account.cap_usd:.4f}. Answers so far are kept. Raise budget_usd and "
