@@ -261,7 +261,7 @@ def _contestant(typed: str, device: Device, load_in_4bit: bool, root: DataRoot) 
     found = find(typed)
     if found.sees:
         raise PermanentError(f"{typed} takes images, and requests here are text alone. Name a chat model.")
-    return contestants.of_base(typed, found.digest, found.toy, load_in_4bit, device)
+    return contestants.of_base(typed, found.digest, found.setup, found.toy, load_in_4bit, device)
 
 
 def _writer(contestant: Contestant, sampling: Sampling, account: Account | None) -> Writer:

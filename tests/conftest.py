@@ -1,7 +1,12 @@
-"""One Argilla for all tests that want one, each makes a workspace of its own; a browser's page; no clock for Hypothesis."""
+"""One Argilla for all tests that want one, each makes a workspace of its own; a browser's page; a small disk.
+
+Hypothesis gets no clock.
+"""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,3 +47,17 @@ def page(tmp_path: Path) -> Iterator[Any]:
         page.route("**/fonts.googleapis.com/**", lambda route: route.abort())
         yield page
         browser.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 16 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "trasvase", place], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("mounting a disk needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)

@@ -91,19 +91,20 @@ def of_adapter(folder: Path, record: AdapterRecord, device: Device) -> Contestan
     return Contestant(folder.name, who, identity, _versions(), record.toy)
 
 
-def of_base(base_model: str, digest: str, toy: bool, load_in_4bit: bool, device: Device) -> Contestant:
+def of_base(base_model: str, digest: str, setup: str, toy: bool, load_in_4bit: bool, device: Device) -> Contestant:
     """A base model without an adapter.
 
     Args:
         base_model: A folder, or a name on the hub.
         digest: Of its weights.
+        setup: Of what is read beside them, its chat template among it.
         toy: Whether it is a tiny random model.
         load_in_4bit: Quantise it.
         device: Where it is computed; bfloat16 on a GPU, float32 elsewhere.
     """
     who = Local(base_model, None, "float32" if device == "cpu" else "bfloat16", load_in_4bit, device)
     name = Path(base_model).name if Path(base_model).is_dir() else base_model
-    return Contestant(name, who, {"base": digest, "adapter": None, **_held(who)}, _versions(), toy)
+    return Contestant(name, who, {"base": digest, "setup": setup, "adapter": None, **_held(who)}, _versions(), toy)
 
 
 def _held(who: Local) -> dict[str, Any]:

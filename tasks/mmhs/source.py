@@ -125,9 +125,11 @@ def find_layout(archive: Archive) -> Layout:
         files = [name for name in archive.names() if name.endswith(ending) and split_of(name.rpartition("/")[2])]
         if names := _enter(archive, files):
             return found(names)
+    packed = next((name for name in archive.names() if name.lower().endswith(".zip")), None)
     raise BadSource(
         f"{archive.path} holds no {GROUND_TRUTH}, no train, val or test .csv and no train, dev or test .jsonl. "
         "Give the zip or the folder of MMHS150K or Hateful Memes as downloaded, or the folder of the CSV files."
+        + (f" It holds {packed}: perhaps that is it." if packed else "")
     )
 
 

@@ -6,6 +6,7 @@ Only safetensors are read, and no code that lies beside them.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,7 +26,8 @@ from tasks.storage.files import sha256
 Dtype = Literal["bfloat16", "float32", "float16"]
 
 # What is fetched from the hub: no pickles, and no second copy of the weights in another layout.
-_FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_READ = ["*.json", "*.model", "*.txt", "*.jinja"]
+_FETCHED = ["*.safetensors", *_READ]
 _NOT_FETCHED = ["consolidated*", "original/*", "onnx/*"]
 
 
@@ -61,20 +63,22 @@ class ModelOptions:
 
 
 class Loaded(NamedTuple):
-    """A model in evaluation mode, its family, SHA-256 over the base's weights, and what came with it."""
+    """A model in evaluation mode, its family, digests of the base as in ``Base``, and what came with it."""
 
     model: Any
     family: Family
     digest: str
+    setup: str
     record: AdapterRecord | None
     toy: bool
 
 
 class Base(NamedTuple):
-    """Where a model lies, and SHA-256 over its weights."""
+    """Where a model lies, SHA-256 over its weights, and over what else is read: configuration, tokenizer, chat template."""
 
     folder: Path
     digest: str
+    setup: str
 
 
 def check_device(device: Device) -> None:
@@ -95,7 +99,7 @@ def find_base(base_model: str) -> Base:
         TransientError: The hub does not answer.
     """
     folder = _fetch(base_model)
-    return Base(folder, _digest(folder))
+    return Base(folder, _digest(folder), _setup(folder))
 
 
 def load(options: ModelOptions, prompt: Prompt) -> Loaded:
@@ -113,7 +117,7 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     let_torchvision_load()
     disable_progress_bar()  # type: ignore[no-untyped-call]
     record = read_adapter(options.adapter) if options.adapter else None
-    base, digest = find_base(options.base_model)
+    base, digest, setup = find_base(options.base_model)
     if record:
         _check_fit(record, options, prompt, digest)
     config = _config(base)
@@ -127,7 +131,7 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     model = _model(base, config, options)
     if options.adapter:
         model = _adapted(model, options.adapter)
-    return Loaded(model.eval(), family, digest, record, bool(getattr(config, "trasvase_toy", False)))
+    return Loaded(model.eval(), family, digest, setup, record, bool(getattr(config, "trasvase_toy", False)))
 
 
 class LoadedChat(NamedTuple):
@@ -200,9 +204,10 @@ def _takes_images(base_model: str) -> BadModel:
 
 
 class Found(NamedTuple):
-    """A base model before it is loaded: SHA-256 over its weights, whether it is a toy, whether it takes images, family."""
+    """A base model before it is loaded: as ``Base``, whether it is a toy, whether it takes images, family."""
 
     digest: str
+    setup: str
     toy: bool
     sees: bool
     family: str
@@ -219,7 +224,7 @@ def find(base_model: str) -> Found:
     base = _fetch(base_model)
     config = _config(base)
     toy, kind = bool(getattr(config, "trasvase_toy", False)), config.model_type
-    return Found(_digest(base), toy, sees(kind), family_name(kind))
+    return Found(_digest(base), _setup(base), toy, sees(kind), family_name(kind))
 
 
 def _fetch(base_model: str) -> Path:
@@ -263,6 +268,12 @@ def _digest(base: Path) -> str:
         kind = f"only as {pickles[0]}, which may run code when it is read" if pickles else "not at all"
         raise BadModel(f"{base} has its weights {kind}. Take a version with safetensors.")
     return hashlib.sha256("".join(sha256(path) for path in weights).encode()).hexdigest()
+
+
+def _setup(base: Path) -> str:
+    """SHA-256 over what is read beside the weights. An adapter brings its own, so it fits a base that was given another."""
+    found = sorted(path for ending in _READ for path in base.glob(ending) if not path.name.endswith(".index.json"))
+    return hashlib.sha256(json.dumps([[path.name, sha256(path)] for path in found]).encode()).hexdigest()
 
 
 def _check_fit(record: AdapterRecord, options: ModelOptions, prompt: Prompt, digest: str) -> None:

@@ -347,10 +347,7 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
 
 
 def _plain(wanted: Wanted) -> dict[str, Any]:
-    plain = asdict(wanted) | {"group_by": list(wanted.group_by)}
-    if not wanted.keep:
-        del plain["keep"]  # versions from before there was such a thing keep their names
-    return plain
+    return asdict(wanted) | {"group_by": list(wanted.group_by)}
 
 
 def _read(table: Path, wanted: Wanted) -> _Read:

@@ -140,7 +140,7 @@ def with_adapter(plan: Plan) -> tuple[Any, Family]:
     )
     loaded = load(options, plan.prompt)
     model, family = loaded.model, loaded.family
-    if loaded.digest != plan.base.digest:
+    if (loaded.digest, loaded.setup) != (plan.base.digest, plan.base.setup):
         raise PermanentError(
             f"{plan.base.name} is not the model that it was when {plan.job} was planned. Start the flow again: another "
             "base model is another job."

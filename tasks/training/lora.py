@@ -30,7 +30,9 @@ class LoraSettings(BaseModel):
     """How an adapter is trained. Names are PEFT's and those of transformers' TrainingArguments."""
 
     # A form shows "lora_alpha", not "Lora Alpha".
-    model_config = ConfigDict(extra="forbid", frozen=True, field_title_generator=lambda name, _: name)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, field_title_generator=lambda name, _: name
+    )
 
     # The adapter: peft.LoraConfig
     r: int = Field(8, ge=1, le=1024, description="Rank of the adapter's matrices.")

@@ -90,10 +90,11 @@ class Base:
 
     Args:
         name: Of the Hub, or a folder.
-        digest: Of its weights, or the Hub's commit.
+        digest: Of its weights.
         toy: Whether it is one of our tiny random models.
         sees: Whether it takes images.
         family: Family and version of its prompts' layout.
+        setup: Digest of what is read beside the weights: configuration, tokenizer, processor, chat template.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Base:
     toy: bool
     sees: bool
     family: str = ""
+    setup: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ def find_base(base_model: str) -> Base:
     from tasks.models.load import find
 
     found = find(base_model)
-    return Base(base_model, found.digest, found.toy, found.sees, found.family)
+    return Base(base_model, found.digest, found.toy, found.sees, found.family, found.setup)
 
 
 def choose_columns(
@@ -314,6 +316,7 @@ def plan(
         "images": hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
         "base": base.digest,
         "family": base.family,
+        "setup": base.setup,
         "columns": asdict(columns),
         "labels": label_sets.plain() if label_sets else None,
         "prompt": [prompt.name, prompt.system, prompt.user],

@@ -11,6 +11,7 @@ Validation scores every allowed answer exactly; nothing is generated and nothing
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from tasks.models.families.protocol import Family
 from tasks.models.label_sets import LabelSets
 from tasks.models.tree import AnswerTree, PromptTooLong, score
 from tasks.scoring.metrics import f1_macro, f1_micro, hamming_loss, subset_accuracy, tally, total
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import DiskFull, PermanentError
 from tasks.training.batches import ANSWER
 from tasks.training.checkpoints import PROCESSOR, rotate, seal
 from tasks.training.plan import Plan
@@ -115,13 +116,26 @@ class AnswerTrainer(Trainer):
         return set_figures(scores, numbers, tokens, self._label_sets)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
+        folder = Path(str(self.args.output_dir))
+        checkpoint = folder / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self._family.processor.save_pretrained(checkpoint / PROCESSOR)
+                seal(checkpoint)
+        except Exception as error:
+            # Of a full disk torch, safetensors and tokenizers tell in words of their own, so the disk is asked.
+            trained = sum(each.numel() * each.element_size() for each in model.parameters() if each.requires_grad)
+            needed = 3 * trained  # the weights, and Adam's two memories of them
+            if not self.args.should_save or shutil.disk_usage(folder).free > needed:
+                raise
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            raise DiskFull(
+                f"No space left on the disk while writing {checkpoint}, which takes some {needed / 1e6:,.0f} MB. Free some "
+                "space and retry: it goes on from the newest whole checkpoint."
+            ) from error
         if self.args.should_save:
-            folder = Path(str(self.args.output_dir))
-            checkpoint = folder / f"checkpoint-{self.state.global_step}"
-            self._family.processor.save_pretrained(checkpoint / PROCESSOR)
-            seal(checkpoint)
             rotate(folder, self._keep, self.state.best_global_step)
 
 

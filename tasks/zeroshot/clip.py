@@ -244,11 +244,12 @@ def versions(asked: Mapping[str, Any]) -> dict[str, str]:
 
     ClassTexts.read(asked["labels"], asked["prompts"], asked["with_text"])
     check_device(asked["device"])
-    folder, digest = find_base(asked["model"])
+    folder, digest, setup = find_base(asked["model"])
     toy = getattr(_config(folder), "trasvase_toy", False)
     return {
         "code": VERSION,
         "model": digest,
+        "setup": setup,
         "transformers": transformers.__version__,
         **({"toy": "yes"} if toy else {}),
     }

@@ -99,7 +99,7 @@ def versions(asked: Mapping[str, Any]) -> dict[str, str]:
         TransientError: The hub does not answer.
     """
     check_device(asked["device"])
-    folder, digest = find_base(asked["model"])
+    folder, digest, setup = find_base(asked["model"])
     try:
         config = json.loads((folder / "config.json").read_bytes())
         kind = config["model_type"]
@@ -111,6 +111,7 @@ def versions(asked: Mapping[str, Any]) -> dict[str, str]:
     return {
         "code": VERSION,
         "model": digest,
+        "setup": setup,
         "prompt": prompt_for(label_sets, RUSSIAN_MODERATION).key,
         "explanation": _EXPLANATION.key,
         "transformers": transformers.__version__,

@@ -342,6 +342,10 @@ def test_files_in_several_folders_are_not_left_out_in_silence(
 def test_a_folder_that_holds_none_of_the_three_is_named(tmp_path: Path, tables: Path) -> None:
     with pytest.raises(BadSource, match=r"holds no MMHS150K_GT\.json, no train, val or test \.csv"):
         prepare(as_folder(tmp_path / "in", {"notes.txt": b"x"}), tables)
+    with pytest.raises(
+        BadSource, match=r"or the folder of the CSV files\. It holds MMHS150K\.zip: perhaps that is it\."
+    ):
+        prepare(as_folder(tmp_path / "packed", {"MMHS150K.zip": b"PK"}), tables)
     with pytest.raises(BadArchive, match="leads out of the archive"):
         prepare(as_zip(tmp_path / "x.zip", {**files(), "../x": b"x"}), tables)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tasks.models.adapter import RECORD, WEIGHTS, BadAdapter, read_adapter
-from tasks.models.load import BadModel, NoGpu, load
+from tasks.models.load import BadModel, NoGpu, find_base, load
 from tasks.models.prompts import Prompt, prompt_for
 from tasks.models.tree import AnswerTree, score
 from tasks.storage.errors import TransientError
@@ -30,6 +30,28 @@ def test_a_model_is_the_same_in_another_folder(toys: Toys, tmp_path: Path) -> No
     assert load_toy(toys("mistral")).digest != load_toy(toys("qwen2_vl")).digest
     (copy / "consolidated.safetensors").write_bytes(b"the same weights in another layout, for other programs")
     assert load_toy(toys("mistral")).digest == load_toy(copy).digest
+
+
+def test_what_is_read_beside_the_weights_is_told_apart_from_them(toys: Toys, tmp_path: Path) -> None:
+    copy = shutil.copytree(toys("mistral"), tmp_path / "elsewhere")
+    first = find_base(str(copy))
+    (copy / "model.safetensors.index.json").write_text("{}")
+    (copy / "README.md").write_text("Nothing reads it.")
+    assert first == find_base(str(copy))
+    for name in ("chat_template.jinja", "tokenizer_config.json", "config.json"):
+        (copy / name).write_text((copy / name).read_text() + "\n")
+        found = find_base(str(copy))
+        assert (first.digest, True) == (found.digest, first.setup != found.setup)
+        first = found
+
+
+def test_an_adapter_fits_its_base_whose_chat_template_has_changed(toys: Toys, tmp_path: Path) -> None:
+    base = shutil.copytree(toys("mistral"), tmp_path / "base")
+    folder = adapter(tmp_path / "adapter", base)
+    template = base / "chat_template.jinja"
+    template.write_text("Now, " + template.read_text())
+    alone, adapted = load(cpu(base), PROMPT), load(cpu(base, adapter=folder), PROMPT)
+    assert (True, False) == tuple("Now, " in each.family.written("red") for each in (alone, adapted))
 
 
 @pytest.mark.parametrize("name", ["paligemma", "mistral"])

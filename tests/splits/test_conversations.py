@@ -189,12 +189,3 @@ def test_what_cannot_be_taken_is_named(tmp_path: Path, changed: dict[str, Any], 
 def test_a_table_of_which_nothing_is_taken_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadTable, match=r"has no rows that 'keep' is true of, so there is nothing to split"):
         _made(tmp_path, [_joke(3), _joke(7)])
-
-
-def test_a_version_from_before_there_was_anything_to_keep_has_its_name_still(tmp_path: Path) -> None:
-    path = tmp_path / "old.parquet"
-    pq.write_table(pa.table({"image": [f"{n}.jpg" for n in range(100)]}), path)
-    dataset = build(path, tmp_path / "datasets", "old", Wanted(("image",)))
-    asked = ["group_by", "seed", "validation", "test", "distance", "official", "stratify", "label", "licence"]
-    assert asked == list(dataset.certificate["parameters"])
-    assert not list(dataset.folder.glob("data/*.jsonl"))

@@ -240,6 +240,18 @@ def test_a_conversation_whose_answers_are_rewritten_later_is_several_lessons(toy
     assert "each answer of a conversation was shown on its own, after" in (adapter / "README.md").read_text("utf-8")
 
 
+def test_another_chat_template_is_another_job_and_never_taken_for_the_planned_one(
+    jokes: Dataset, toys: Toys, tmp_path: Path
+) -> None:
+    base = shutil.copytree(toys("mistral"), tmp_path / "base")
+    first = _planned(tmp_path, jokes, base)
+    template = base / "chat_template.jinja"
+    template.write_text("Now, " + template.read_text())
+    assert first.job != _planned(tmp_path, jokes, base).job
+    with pytest.raises(PermanentError, match=r"is not the model that it was when .* was planned"):
+        child.with_adapter(first)
+
+
 def test_what_cannot_be_learnt_is_refused_with_its_reason_and_nothing_is_cut(toys: Toys, tmp_path: Path) -> None:
     talks = [_joke(n) for n in range(1, 9)]
     talks[1] = [talks[1][0], {"role": "assistant", "content": "muy largo " * 200}]

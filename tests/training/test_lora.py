@@ -100,6 +100,7 @@ def test_every_setting_is_described_and_has_its_own_name_in_a_form() -> None:
         ({"learning_rate": 0}, "learning_rate\n"),
         ({"lora_dropout": 1}, "lora_dropout\n"),
         ({"max_steps": 0}, "max_steps=0 trains nothing"),
+        ({"num_train_epochs": float("inf")}, "num_train_epochs\n"),
         ({"min_pixels": 100_000, "max_pixels": 50_000}, "min_pixels=100,000 is more than max_pixels=50,000"),
         ({"target_modules": []}, "target_modules\n"),
         ({"lr_scheduler_type": "constant", "warmup_ratio": 0.1}, "constant has no warm-up. Take constant_with_warmup"),

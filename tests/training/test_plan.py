@@ -82,9 +82,10 @@ def test_the_same_is_found_and_anything_else_is_another_job(squares: Squares, tm
         _plan(tmp_path, squares, labels=LABELS[::-1]),
         _plan(tmp_path, squares, base=Base("toy", "another digest", toy=True, sees=True)),
         _plan(tmp_path, squares, base=replace(BASE, family="toy/2")),
+        _plan(tmp_path, squares, base=replace(BASE, setup="another chat template")),
         _plan(tmp_path, squares, columns=Columns((), "image", "labels")),
     ]
-    assert 6 == len({first.job, *(other.job for other in others)})
+    assert 7 == len({first.job, *(other.job for other in others)})
     rows = read_table(first.examples_path, TRAINING_EXAMPLES)
     assert sum(first.rows.values()) == rows.num_rows
     assert {"train": {}, "validation": {}} == first.rejected

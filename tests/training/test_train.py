@@ -27,9 +27,9 @@ from tasks.models.load import ModelOptions
 from tasks.models.predict import open_classifier
 from tasks.scoring.metrics import f1_micro, tally, total
 from tasks.splits.build import Dataset, Wanted, build
-from tasks.storage.errors import PermanentError
+from tasks.storage.errors import DiskFull, PermanentError
 from tasks.training import child
-from tasks.training.checkpoints import ADAPTER, best, torn
+from tasks.training.checkpoints import ADAPTER, best, torn, whole
 from tasks.training.launch import Event, NotEnoughMemory, TrainingFailed, launch
 from tasks.training.lora import LoraSettings
 from tasks.training.package import adapter_folder, package
@@ -243,6 +243,25 @@ def test_killed_while_writing_and_while_training_it_ends_as_if_undisturbed(
     assert 0.0 == largest_difference(weights(undisturbed), weights(plan))
     assert curve(undisturbed) == curve(plan)
     assert 3 == finished(plan)[-1].state()["stateful_callbacks"]["Reporter"]["args"]["sessions"]
+
+
+def test_a_full_disk_is_told_keeps_no_half_of_a_checkpoint_and_goes_on(
+    small_disk: Path, squares: Squares, toys: Toys
+) -> None:
+    made, images = squares
+    plan = planned(small_disk, made, toys("paligemma"), images, SHORT.model_copy(update={"r": 64}))
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 4_000_000))
+    with pytest.raises(
+        DiskFull, match=r"No space left on the disk while writing .*Free some space and retry: it goes on"
+    ):
+        run(plan)
+    left = whole(plan.checkpoints)
+    assert [] == torn(plan.checkpoints)
+    ballast.unlink()
+    started, *_ = run(plan)
+    assert left[-1].step == started["step"]
+    assert finished(plan)
 
 
 def test_killed_after_its_last_checkpoint_it_trains_no_further(squares: Squares, toys: Toys, tmp_path: Path) -> None:
