@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Kind, interval, plain
+from tasks.scoring.bootstrap import (
+    Groups,
+    Interval,
+    Kind,
+    effective_of_two,
+    f1_interval,
+    interval,
+    plain,
+    share_interval,
+)
 from tasks.scoring.metrics import BINS, Bins, Ranking, Tally
 from tasks.scoring.predictions import Predictions
 from tasks.scoring.thresholds import RULES, Rule, Thresholds, decide
@@ -22,7 +31,7 @@ from tasks.scoring.thresholds import RULES, Rule, Thresholds, decide
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-VERSION = "metrics/1"
+VERSION = "metrics/2"
 
 # The rule that each metric of decisions is reported under.
 OWN_RULE: dict[str, Rule] = {
@@ -79,7 +88,7 @@ def measure(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
     sample = _Sample(predictions, thresholds, groups)
     values = {key: float(value[0]) for key, value in sample.figures(np.ones((1, groups.n))).items()}
     replicates = groups.replicate(lambda weights: np.stack(list(sample.figures(weights).values()), axis=1))
-    found = {
+    found = sample.counted() | {
         key: interval(value, replicates[:, at], groups.n, sample.could_differ(key), _KINDS.get(key[-1], "share"))
         for at, (key, value) in enumerate(values.items())
     }
@@ -119,16 +128,29 @@ class _Sample:
         self._ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
         self._sums = groups.sums(np.concatenate(blocks, axis=1))
 
-    def figures(self, weights: Floats) -> dict[Key, Floats]:
-        """Every figure of some draws: ``[draws, groups]`` to ``[draws]`` each, always in the same order."""
-        blocks = np.split(weights @ self._sums, self._ends, axis=1)
-        found: dict[Key, Floats] = {}
-        for rule, block in zip(self.chosen, blocks, strict=False):
-            counts = Tally.read(block)
-            found |= {(rule, name): decided(name, counts) for name in OWN_RULE}
+    def counted(self) -> dict[Key, Interval]:
+        """Every figure that is a share of what was counted, or an F1."""
+        found: dict[Key, Interval] = {}
+        for rule, block in zip(self.chosen, np.split(self._sums, self._ends, axis=1), strict=False):
+            hits, extra, missed, exact, rows = Tally.read(block)
+            wrong = (extra + missed).sum(axis=1)
+            found[rule, "f1_micro"] = f1_interval(*(each.sum(axis=1) for each in (hits, extra, missed)))
+            found[rule, "subset_accuracy"] = share_interval(exact, rows)
+            found[rule, "hamming_loss"] = share_interval(wrong, rows * hits.shape[1])
             if rule == rule_of("f1_macro", self.predictions):
-                for name, of_labels in _PER_LABEL.items():
-                    found |= self._by_label(name, of_labels(counts))
+                for label, h, e, m in zip(self.predictions.space.labels, hits.T, extra.T, missed.T, strict=True):
+                    found["label", label, "precision"] = share_interval(h, h + e)
+                    found["label", label, "recall"] = share_interval(h, h + m)
+                    found["label", label, "f1"] = f1_interval(h, e, m)
+        return found
+
+    def figures(self, weights: Floats) -> dict[Key, Floats]:
+        """Every other figure of some draws: ``[draws, groups]`` to ``[draws]`` each, always in the same order."""
+        blocks = np.split(weights @ self._sums, self._ends, axis=1)
+        found: dict[Key, Floats] = {
+            (rule, "f1_macro"): metrics.f1_macro(Tally.read(block))
+            for rule, block in zip(self.chosen, blocks, strict=False)
+        }
         if self.rankings:
             rows = Tally.read(blocks[0]).rows
             squares, logs, *bins = np.split(blocks[-1], [1, 2, 2 + BINS, 2 + 2 * BINS], axis=1)
@@ -141,29 +163,19 @@ class _Sample:
                 found |= self._by_label(name, each)
         return found
 
-    def could_differ(self, key: Key) -> int:
-        """In how many groups a row bears on a figure."""
-        truth, where = self.predictions.true_labels, self.groups
-        name, columns = key[-1], range(truth.shape[1])
-        if key[0] == "label":
-            columns = range(at := self.predictions.space.labels.index(key[1]), at + 1)
-        rule = key[0] if key[0] in self.chosen else rule_of("f1_macro", self.predictions)
-        predicted = next(labels for each, labels in self.chosen.items() if each == rule)
-        either = truth | predicted
-        bearing = {
-            "f1_micro": np.repeat(either.any(axis=1, keepdims=True), truth.shape[1], axis=1),
-            "f1_macro": either,
-            "f1": either,
-            "precision": predicted,
-            "recall": truth,
-            "average_precision": truth,
-        }
+    def could_differ(self, key: Key) -> float:
+        """In how many groups, effectively, a row bears on a figure of draws; of labels, where they are fewest."""
+        truth, where, name = self.predictions.true_labels, self.groups, key[-1]
+        some = truth.T if key[0] != "label" else truth.T[[self.predictions.space.labels.index(key[1])]]
         if name == "auroc":
-            counts = [min(where.covered(truth[:, at]), where.covered(~truth[:, at])) for at in columns]
-        elif name in bearing:
-            counts = [where.covered(bearing[name][:, at]) for at in columns]
+            counts = [effective_of_two(where.effective(each), where.effective(~each)) for each in some]
+        elif name == "average_precision":
+            counts = [where.effective(each) for each in some]
+        elif name == "f1_macro":
+            predicted = next(labels for rule, labels in self.chosen.items() if rule == key[0])
+            counts = [where.effective(each) for each in (truth | predicted).T]
         else:
-            return where.n
+            return where.effective(np.ones(len(truth), bool))
         return min((n for n in counts if n), default=0)
 
     def labels(self, told: dict[Key, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -175,12 +187,16 @@ class _Sample:
         for at, label in enumerate(self.predictions.space.labels):
             hits, extra, missed = (int(each[at]) for each in counts[:3])
             mine: dict[str, Any] = {key[-1]: each for key, each in told.items() if key[:2] == ("label", label)}
-            mine |= {"rows": hits + missed, "hits": hits, "extra": extra, "missed": missed}
+            mine |= {"rows": hits + missed, "groups": self._true_in(at)}
+            mine |= {"hits": hits, "extra": extra, "missed": missed}
             mine["neither"] = len(self.predictions) - hits - extra - missed
             if rule_of("f1_macro", self.predictions) == "threshold per label":
                 mine["threshold"] = self.thresholds.per_label[at]
             found[label] = mine
         return found
+
+    def _true_in(self, label: int) -> int:
+        return len(np.unique(self.groups.codes[self.predictions.true_labels[:, label]]))
 
     def _by_label(self, name: str, values: Floats) -> Iterator[tuple[Key, Floats]]:
         return ((("label", label, name), values[:, at]) for at, label in enumerate(self.predictions.space.labels))
@@ -192,7 +208,6 @@ _DECIDED = {
     "subset_accuracy": metrics.subset_accuracy,
     "hamming_loss": metrics.hamming_loss,
 }
-_PER_LABEL = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
 _RANKED = ("auroc", "average_precision")
 _OF_PROBABILITIES = ("brier", "calibration_error", "log_loss")
 _KINDS: dict[str, Kind] = {"log_loss": "loss", "calibration_error": "distance"}

@@ -336,9 +336,15 @@ def _labels(mine: Mapping[str, Any], confusion: Sequence[Sequence[int]] | None) 
     names = ("precision", "recall", "f1", "auroc", "average_precision")
     labels = mine["labels"]
     figures = Table(
-        ["label", "rows", *(name.replace("_", " ") for name in names), "threshold"],
+        ["label", "rows", "groups", *(name.replace("_", " ") for name in names), "threshold"],
         [
-            [label, found["rows"], *(_with_ends(found.get(name)) for name in names), found.get("threshold")]
+            [
+                label,
+                found["rows"],
+                found["groups"],
+                *(_with_ends(found.get(name)) for name in names),
+                found.get("threshold"),
+            ]
             for label, found in labels.items()
         ],
     )
@@ -359,7 +365,8 @@ def _labels(mine: Mapping[str, Any], confusion: Sequence[Sequence[int]] | None) 
         )
     return Section(
         "Label by label",
-        "A label that neither is nor is said has no F1 and is left out of the mean.",
+        "A label that neither is nor is said has no F1 and is left out of the mean. Intervals of a label that is true in "
+        "fewer than a dozen groups are often wider than they need be, and hold the truth in 94 to 100 % of such sets.",
         [figures, counts],
     )
 

@@ -19,7 +19,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
     Unlike the share plus or minus 1.96 standard errors it holds near 0, where most of our rates are.
     """
-    return _score(hits / n, n, _Z) if n else (0.0, 1.0)
+    return score(hits / n, n, _Z) if n else (0.0, 1.0)
 
 
 def clustered(hits: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
@@ -52,7 +52,7 @@ def clustered(hits: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
     variance = float((apart**2).sum()) * (len(h) - 1) / len(h) / total**2
     # Clusters that are all alike say nothing about how they vary: then each counts as one case.
     effective = 1 + share * (1 - share) / variance if variance > 0 else len(h)
-    return _score(share, effective, student(total**2 / alike))
+    return score(share, effective, student(total**2 / alike))
 
 
 def difference(
@@ -64,7 +64,14 @@ def difference(
     return gap - sqrt((share - low) ** 2 + (high2 - other) ** 2), gap + sqrt((high - share) ** 2 + (other - low2) ** 2)
 
 
-def _score(share: float, n: float, z: float) -> tuple[float, float]:
+def score(share: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share.
+
+    Args:
+        share: From 0 to 1.
+        n: As many single cases as know as much of it.
+        z: Standard errors to both sides.
+    """
     zz = z * z / n
     middle, half = share + zz / 2, z * sqrt(share * (1 - share) / n + zz / (4 * n))
     return max(0.0, (middle - half) / (1 + zz)), min(1.0, (middle + half) / (1 + zz))

@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Interval, interval
+from tasks.scoring.bootstrap import Groups, f1_interval, interval, plain, share_interval
 from tasks.scoring.metrics import Tally
 from tasks.scoring.verdict import mcnemar
-from tasks.stats.intervals import clustered
 
 
 class Method(NamedTuple):
@@ -109,18 +108,16 @@ def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[
     is_true, is_given = truth[:, None] == classes, given[:, None] == classes
     rows = metrics.tally(is_true, is_given).columns()
 
-    def all_f1(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        counts = Tally.read(columns)
-        return np.concatenate([metrics.f1(counts), metrics.f1_macro(counts)[..., None]], axis=-1)
+    def macro(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        return metrics.f1_macro(Tally.read(columns))[..., None]
 
-    bearing = [drawn.covered(each) for each in (is_true | is_given).T]
-    bearing.append(min((n for n in bearing if n), default=0))
+    either = is_true | is_given
+    bearing = min((n for n in (drawn.effective(each) for each in either.T) if n), default=0)
     sums = drawn.sums(rows)
-    values, draws = all_f1(rows.sum(axis=0)), drawn.replicate(lambda weights: all_f1(weights @ sums))
-    f1 = [
-        _plain(interval(float(value), draws[:, at], drawn.n, bearing[at])) | {"n": int(n)}
-        for at, (value, n) in enumerate(zip(values, [*(is_true | is_given).sum(axis=0), len(truth)], strict=True))
-    ]
+    draws = drawn.replicate(lambda weights: macro(weights @ sums))[:, 0]
+    mean_f1 = interval(float(macro(rows.sum(axis=0))[0]), draws, drawn.n, bearing)
+    apart = zip(*(each.T for each in Tally.read(sums)[:3]), either.sum(axis=0).tolist(), strict=True)
+    f1 = [plain(f1_interval(*counts)) | {"n": n} for *counts, n in apart]
     hits = is_true & is_given
     precision = [_share(hits[:, at], is_given[:, at], drawn) for at in classes]
     recall = [_share(hits[:, at], is_true[:, at], drawn) for at in classes]
@@ -130,7 +127,7 @@ def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[
         "macro": {
             "precision": _number(metrics.mean(metrics.precision(counts))),
             "recall": _number(metrics.mean(metrics.recall(counts))),
-            "f1": f1[-1],
+            "f1": plain(mean_f1) | {"n": len(truth)},
         },
         "classes": {
             label: {"precision": precision[at], "recall": recall[at], "f1": f1[at]} for at, label in enumerate(labels)
@@ -141,12 +138,8 @@ def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[
 
 def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_], drawn: Groups) -> dict[str, Any]:
     """A share of rows, with the interval that fits rows drawn in groups."""
-    n = int(among.sum())
-    if not n:
-        return {"value": None, "interval_95": None, "right": 0, "n": 0}
-    right, size = (drawn.sums(each[:, None].astype(float))[:, 0].astype(int) for each in (hits & among, among))
-    low, high = clustered(right[size > 0].tolist(), size[size > 0].tolist())
-    return {"value": int(right.sum()) / n, "interval_95": [low, high], "right": int(right.sum()), "n": n}
+    right, size = (drawn.sums(each[:, None].astype(float))[:, 0] for each in (hits & among, among))
+    return plain(share_interval(right, size)) | {"right": int(right.sum()), "n": int(size.sum())}
 
 
 def _paired(
@@ -160,12 +153,6 @@ def _paired(
         "only_other": found.only_old,
         "p": found.p,
     }
-
-
-def _plain(found: Interval) -> dict[str, Any]:
-    if np.isnan(found.value):
-        return {"value": None, "interval_95": None}
-    return {"value": found.value, "interval_95": [found.low, found.high]}
 
 
 def _number(value: Any) -> float | None:

@@ -30,6 +30,7 @@ def draw(
     alike: float = 0.5,
     shares: tuple[float, ...] = (0.4, 0.2, 0.1),
     most: int = 3,
+    sizes: NDArray[np.int64] | None = None,
 ) -> Predictions:
     """Rows of 1 to ``most`` per group, whose labels and scores are alike within it.
 
@@ -40,8 +41,9 @@ def draw(
         alike: Correlation within a group.
         shares: How often each label is true.
         most: Rows in the largest group.
+        sizes: Rows in each group, instead.
     """
-    sizes = random.integers(1, most + 1, groups)
+    sizes = random.integers(1, most + 1, groups) if sizes is None else sizes
     codes = np.repeat(np.arange(groups), sizes)
     rows, labels = len(codes), len(shares)
 

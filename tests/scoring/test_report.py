@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -185,3 +187,19 @@ def test_published_figures_are_shown_for_the_rows_that_they_were_made_on_alone(t
     report = write_report(tmp_path, evaluated(adapter=model, others=[], rows=9_998, validation=None))
     assert "Published: PaliGemma 2 3B, LoRA" in report.html.read_text("utf-8")
     assert 3 == len(read(tmp_path)["published"])
+
+
+def test_models_are_asked_for_one_after_the_other_and_let_go_of(tmp_path: Path) -> None:
+    alive: WeakSet[Predictions] = WeakSet()
+    test = evaluated().adapter.predictions
+
+    def others() -> Iterator[Model]:
+        for number in range(3):
+            mine = replace(test)
+            alive.add(mine)
+            yield Model(f"model {number}", "previous", mine, tune(None, test.space.labels, {}))
+            del mine
+            assert len(alive) <= 1
+
+    write_report(tmp_path, evaluated(others=others()))
+    assert 4 == len(read(tmp_path)["models"])
