@@ -16,14 +16,15 @@ def _parsed(*typed: str) -> argparse.Namespace:
 
 
 def test_each_param_belongs_to_the_run_before_it() -> None:
-    typed = "--run a/b --param x=1 --param y=2 --run c/d --run e/f --param x=3"
-    assert [("a/b", ["x=1", "y=2"]), ("c/d", []), ("e/f", ["x=3"])] == _parsed(*typed.split()).run
+    typed = "--run a/b --param x=1 --param y=[2,3] --run c/d --run e/f --param x=a=b"
+    assert [("a/b", {"x": 1, "y": [2, 3]}), ("c/d", {}), ("e/f", {"x": "a=b"})] == _parsed(*typed.split()).run
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         ("--param x=1 --run a/b", "--param x=1: no --run stands before it"),
+        ("--run a/b --param source", "--param source: no value; write --param source=…"),
         ("--run a/b --stop", "argument --stop: not allowed with argument --run"),
     ],
 )
