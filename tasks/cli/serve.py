@@ -24,6 +24,7 @@ from tasks.storage.errors import PermanentError
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 MADE = ("tables/*", "adapters/*/README.md", "reports/**/*", "reviews/*/*.html")
+NAMED = 20  # files that are named although a run has left them as they were
 LAST_LINE = "Finished in state"
 TOLD_AT_THE_END = (LAST_LINE, "Encountered exception during", "Engine execution exited")
 SET_OFF_SECONDS = 20  # an automation starts its run 1 to 3 s after the event
@@ -40,7 +41,8 @@ examples:
 --run also follows the runs that this one sets off, such as push-translations after translate-llava. Several go one after
 the other, each with the --param that follow it, up to the first that does not complete.
 
-exit codes: 0 done; 1 a run did not complete; 2 server or worker cannot be started; 130 Ctrl-C during --run
+exit codes: 0 done; 1 a run did not complete; 2 it could not be asked for, or server or worker not be started;
+            130 Ctrl-C during --run
 """
 
 
@@ -274,13 +276,16 @@ def _ask_for_a_run(local: LocalPrefect, deployment: str, parameters: dict[str, A
 
 
 def _made(data: Path, since: float) -> Iterator[str]:
-    """Tables, reports and review packs in the data root, newest first, with those of this run marked."""
-    files = [path for which in MADE for path in data.glob(which) if path.is_file()]
-    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
-        made = path.stat()
+    """Tables, reports and review packs in the data root, newest first: all of this run, marked, and some of before."""
+    files = [(path, path.stat()) for which in MADE for path in data.glob(which) if path.is_file()]
+    files.sort(key=lambda each: each[1].st_mtime, reverse=True)
+    named = max(NAMED, sum(made.st_mtime >= since for _, made in files))
+    for path, made in files[:named]:
         mark = "made now" if made.st_mtime >= since else "as it was"
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         yield f"  {mark:9}  {made.st_size:>12,} bytes  {shown}"
+    if files[named:]:
+        yield f"  and {len(files) - named:,} older ones in {data}"
 
 
 def _as_text(line: dict[str, Any]) -> str:
