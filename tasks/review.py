@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -56,6 +57,7 @@ __all__ = [
 
 To = Literal["auto", "argilla", "pack"]
 _NAMED = 50  # refused records and answers in an artifact
+_TELL_SECONDS = 10  # between two lines of progress
 
 
 def find_review(table: Path, dataset: str) -> Review | None:
@@ -89,15 +91,28 @@ def push_turns(
     """Show the turns; what is there already is left alone."""
     from tasks.reviews.images import Images
 
-    last, logger = pushed_with(review), get_run_logger()
+    last = pushed_with(review)
     now = PushedWith(images or last.images, workspace or last.workspace)
     pictures = Images(now.images)
     desk = _desk(review, to, now.workspace, pictures, overlap)
     remember_pushed(review, now)
-    pushed = desk.push(turns, lambda done, of: logger.info("%d of %d records", done, of))
+    pushed = desk.push(turns, _progress())
     remember_drawn(review, turns)
     _show_pushed(review, pushed, pictures.problems)
     return pushed.where
+
+
+def _progress() -> Callable[[int, int], None]:
+    """How far a push has come, in the log, where it takes time."""
+    logger, told = get_run_logger(), time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _TELL_SECONDS:
+            told = time.monotonic()
+            logger.info("%s of %s records", f"{done:,}", f"{of:,}")
+
+    return tell
 
 
 @task(task_run_name="pull", **REMOTE)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -280,6 +281,18 @@ def test_the_responses_are_kept_though_the_table_was_replaced_by_an_empty_one(lo
     [kept] = read_corrections(left["memory"])
     assert isinstance(kept, Correction)
     assert "El autobús es blanco." == kept.target
+
+
+def test_a_push_tells_how_far_it_is_where_it_takes_time_and_not_at_every_batch(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter([0.0, 1.0, 11.0, 11.0, 12.0, 30.0, 30.0, 30.5])  # asked once more where a line is told
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    tell = tasks.review._progress()
+    with caplog.at_level(logging.INFO):
+        for done in (100, 200, 300, 1_400, 1_500):
+            tell(done, 1_500)
+    assert ["200 of 1,500 records", "1,400 of 1,500 records"] == caplog.messages
 
 
 def test_records_pushed_while_a_pull_sends_answers_back_stay_in_the_pack(

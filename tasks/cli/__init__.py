@@ -27,6 +27,7 @@ COMMANDS = {
 _EPILOG = """\
 examples:
   trasvase doctor
+  trasvase serve --run translate-llava/spanish --param source=rows.json
   trasvase status
   trasvase verify data/tables
   trasvase explain data/tables/llava-es.parquet 17
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         "trasvase",
-        description="Look at what the flows made and need. Work itself is started with `make` or `prefect`.",
+        description="Look at what the flows made and need, and run them: `trasvase serve --run DEPLOYMENT`.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -29,6 +29,7 @@ from tasks.llava.lexicon import Lexicon
 from tasks.llava.memory import MemorySummary
 from tasks.llava.source import REASONS
 from tasks.llava.verify import HARD
+from tasks.pages.drawn import write_page
 from tasks.pages.page import Cell, Page, Plot, Section, Table
 from tasks.pages.plots import bars, histogram, line
 from tasks.pages.words import dollars, interval, markdown_table, percent, with_interval
@@ -68,7 +69,7 @@ def write_report(
     calls: Sequence[Call],
     memory: MemorySummary | None = None,
 ) -> Report:
-    """Write the report of a job whose tables are there.
+    """Write the report of a job whose tables are there; one that is there and would be the same is left alone.
 
     Args:
         folder: Where ``report.html`` and ``report.json`` go.
@@ -83,9 +84,11 @@ def write_report(
     """
     figures = _figures(manifest, tables, calls, memory)
     text = json.dumps(figures, indent=2, ensure_ascii=False)
-    written = write_bytes(folder / "report.json", text.encode())
-    html = write_bytes(folder / "report.html", _page(figures).html().encode())
-    return Report(html, written, _markdown(figures, html), _cost_table(figures["requests"]))
+    told = folder / "report.json"
+    if not told.is_file() or told.read_bytes() != text.encode():
+        write_bytes(told, text.encode())
+    html = write_page(folder / "report.html", text, Path(__file__).parent, lambda: _page(figures))
+    return Report(html, told, _markdown(figures, html), _cost_table(figures["requests"]))
 
 
 def _figures(manifest: Manifest, tables: Tables, calls: Sequence[Call], memory: MemorySummary | None) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +18,15 @@ def _parsed(*typed: str) -> argparse.Namespace:
 
 
 def test_each_param_belongs_to_the_run_before_it() -> None:
-    typed = "--run a/b --param x=1 --param y=2 --run c/d --run e/f --param x=3"
-    assert [("a/b", ["x=1", "y=2"]), ("c/d", []), ("e/f", ["x=3"])] == _parsed(*typed.split()).run
+    typed = "--run a/b --param x=1 --param y=[2,3] --run c/d --run e/f --param x=a=b"
+    assert [("a/b", {"x": 1, "y": [2, 3]}), ("c/d", {}), ("e/f", {"x": "a=b"})] == _parsed(*typed.split()).run
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         ("--param x=1 --run a/b", "--param x=1: no --run stands before it"),
+        ("--run a/b --param source", "--param source: no value; write --param source=…"),
         ("--run a/b --stop", "argument --stop: not allowed with argument --run"),
     ],
 )
@@ -32,3 +35,22 @@ def test_what_cannot_be_meant_is_refused(typed: str, said: str, capsys: pytest.C
         _parsed(*typed.split())
     assert 2 == raised.value.code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "marks"),
+    [
+        (2, 3, ["made now"] * 2 + ["as it was"] * 3),
+        (0, 23, ["as it was"] * 20 + ["and 3 older"]),
+        (22, 2, ["made now"] * 22 + ["and 2 older"]),
+    ],
+)
+def test_all_files_of_a_run_are_named_and_few_of_those_before(
+    tmp_path: Path, new: int, old: int, marks: list[str]
+) -> None:
+    (tmp_path / "tables").mkdir()
+    for number in range(new + old):
+        path = tmp_path / "tables" / f"{number}.parquet"
+        path.touch()
+        os.utime(path, (2_000, 2_000) if number < new else (1_000, 1_000))
+    assert marks == [line.strip()[: len(mark)] for line, mark in zip(serve._made(tmp_path, 2_000), marks, strict=True)]

@@ -121,6 +121,30 @@ def test_a_run_is_followed_with_the_run_that_it_sets_off(local: local_prefect.Lo
         lambda: "no pull was scheduled",
     )
 
+    asked = len(local.runs("translate-llava/spanish"))
+    for wrong, said in [
+        (
+            ["translate-llava"],
+            "There is no deployment 'translate-llava'. Nothing was started. There are: build-splits/by-image, ",
+        ),
+        (
+            ["translate-llava/spanish", "--param", "sorce=x"],
+            "translate-llava/spanish has no parameter sorce. Nothing was started. ",
+        ),
+        (
+            ["translate-llava/spanish", "--run", "build-splits/toy", "--param", "tabel=x"],
+            "build-splits/toy has no parameter tabel.",
+        ),
+        (
+            ["translate-llava/spanish", "--param", "chunk_size=many"],
+            "field 'chunk_size'. Failure reason: 'many' is not of type",
+        ),
+        (["translate-llava/spanish", "--param", "budget_usd=NaN"], "'NaN' is not"),
+    ]:
+        refused = serve(local, "--run", *wrong)
+        assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
+    assert asked == len(local.runs("translate-llava/spanish"))
+
     blind = {**local.env, "PATH": str(tmp_path)}  # nvidia-smi is not found
     refused = subprocess.run(
         _typed("--run", "classify-memes/russian"), env=blind, capture_output=True, text=True, timeout=400, check=False
