@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from tasks.cli import main
-from tasks.cli.verify import Check, checks_of
+from tasks.cli.verify import checks_of
+from tasks.cli.verify_rows import Check
 from tasks.storage.schemas import COMPARED
 from tasks.storage.tables import read_table, write_table
 from tests.judging.fakes import FakeJudge, longer
