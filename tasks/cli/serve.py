@@ -291,8 +291,10 @@ def _made(data: Path, since: float) -> Iterator[str]:
 def _as_text(line: dict[str, Any]) -> str:
     moment = datetime.fromisoformat(line["timestamp"]).astimezone().strftime("%H:%M:%S")
     level = {30: "WARNING ", 40: "ERROR ", 50: "CRITICAL "}.get(line["level"], "")
-    first, *_ = line["message"].split("\n")
-    return f"{moment}  {level}{first}"
+    first, *rest = line["message"].rstrip().split("\n")
+    # "Unexpected exception encountered when trying to load flow" says nothing without the last line.
+    cause = f": {rest[-1]}" if rest and level and ":" not in first else ""
+    return f"{moment}  {level}{first}{cause}"
 
 
 def _foreground(local: LocalPrefect, pools: Sequence[str]) -> int:

@@ -54,3 +54,22 @@ def test_all_files_of_a_run_are_named_and_few_of_those_before(
         path.touch()
         os.utime(path, (2_000, 2_000) if number < new else (1_000, 1_000))
     assert marks == [line.strip()[: len(mark)] for line, mark in zip(serve._made(tmp_path, 2_000), marks, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Report: r.html\nand more", "Report: r.html"),
+        (
+            "Task run failed with exception: BadSource('x')\nTraceback …\nBadSource: x",
+            "Task run failed with exception: BadSource('x')",
+        ),
+        (
+            "Unexpected exception when trying to load flow\nTraceback …\nModuleNotFoundError: No module named 'prefekt'\n",
+            "Unexpected exception when trying to load flow: ModuleNotFoundError: No module named 'prefekt'",
+        ),
+    ],
+)
+def test_a_line_of_the_log_is_told_with_its_cause(message: str, told: str) -> None:
+    line = {"timestamp": "2026-11-28T21:00:00+00:00", "level": 40, "message": message}
+    assert told == serve._as_text(line).partition("ERROR ")[2]
