@@ -41,6 +41,7 @@ def open_model(held: Held) -> Classifier:
         device=held.device,
         min_pixels=held.min_pixels,
         max_pixels=held.max_pixels,
+        base_digest=held.base_digest,
     )
     return open_classifier(options, held.label_sets, held.prompt, BATCH)
 

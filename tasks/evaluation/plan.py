@@ -92,6 +92,7 @@ class Held(NamedTuple):
     """A model in memory: weights, how they are held, and what it is asked."""
 
     base_model: str
+    base_digest: str
     adapter: Path | None
     dtype: str
     load_in_4bit: bool
@@ -137,6 +138,7 @@ class Subject:
         record = self.record
         return Held(
             record.base_model,
+            record.base_digest,
             self.adapter,
             record.dtype,
             record.load_in_4bit,

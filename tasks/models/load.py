@@ -51,6 +51,7 @@ class ModelOptions:
         device: Where it is computed.
         min_pixels: The least and
         max_pixels: the most pixels of an image; None leaves the processor's own.
+        base_digest: The weights that the base must have, as ``Base.digest``; None takes any.
     """
 
     base_model: str
@@ -60,6 +61,7 @@ class ModelOptions:
     device: Device = "cuda"
     min_pixels: int | None = None
     max_pixels: int | None = None
+    base_digest: str | None = None
 
 
 class Loaded(NamedTuple):
@@ -107,7 +109,7 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
 
     Raises:
         NoGpu: ``device`` is cuda and there is none.
-        BadModel: The base is neither a folder nor on the hub, of no family we know, or its weights are pickles.
+        BadModel: The base is neither a folder nor on the hub, of no family we know, or its weights are pickles or others.
         BadAdapter: The adapter is damaged, or belongs to another base, prompt or image budget.
         TransientError: The hub does not answer.
     """
@@ -120,6 +122,11 @@ def load(options: ModelOptions, prompt: Prompt) -> Loaded:
     base, digest, setup = find_base(options.base_model)
     if record:
         _check_fit(record, options, prompt, digest)
+    if options.base_digest not in (None, digest):
+        raise BadModel(
+            f"{options.base_model} has other weights ({digest[:12]}) than those that are asked for "
+            f"({options.base_digest[:12]}). Put those back, or train anew."
+        )
     config = _config(base)
     speaker = _processor(options.adapter or base, config.model_type)
     budget = record or options

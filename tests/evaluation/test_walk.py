@@ -14,9 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.samples import toy_models
 from tasks.cli import main
+from tasks.evaluation.chunk import open_model
 from tasks.evaluation.plan import BadEvaluation, data_of, subjects_of, trained_elsewhere
 from tasks.models.adapter import read_adapter
+from tasks.models.load import BadModel
 from tasks.scoring.thresholds import OtherModel, read_thresholds
 from tasks.splits.build import VersionChanged, Wanted, build, check_version
 from tasks.storage.errors import PermanentError
@@ -55,6 +58,17 @@ def test_the_better_adapter_passes_and_the_worse_one_fails(toy: Made) -> None:
     assert worse.evaluation.verdict is not None
     assert "pass" == better.evaluation.verdict.outcome
     assert "fail" == worse.evaluation.verdict.outcome
+
+
+def test_a_base_that_is_another_by_now_does_not_answer_for_the_one_that_was_trained_on(
+    toy: Made, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    subjects = walk(root, toy.better, toy.dataset, ablations=False).subjects
+    base = next(subject for subject in subjects if subject.role == "base")
+    other = toy_models.mistral(tmp_path / "other", seed=1)
+    with pytest.raises(BadModel, match=r"has other weights .* train anew"):
+        open_model(base.model._replace(base_model=str(other)))
 
 
 def test_what_was_predicted_is_not_predicted_again_and_the_base_is_shared(toy: Made, tmp_path: Path) -> None:
