@@ -159,9 +159,7 @@ def test_an_adapter_of_another_base_is_refused(toys: Toys, tmp_path: Path) -> No
 def test_a_base_with_other_weights_than_those_asked_for_is_refused(toys: Toys) -> None:
     digest = find_base(str(toys("mistral"))).digest
     assert digest == load_toy(toys("mistral"), base_digest=digest).digest
-    with pytest.raises(
-        BadModel, match=rf"has other weights \({digest[:12]}\) than those .* \(3f2a9c01d7b4\)"
-    ):
+    with pytest.raises(BadModel, match=rf"has other weights \({digest[:12]}\) than those .* \(3f2a9c01d7b4\)"):
         load_toy(toys("mistral"), base_digest="3f2a9c01d7b4" + digest[12:])
 
 
