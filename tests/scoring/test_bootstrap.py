@@ -90,10 +90,9 @@ def unequal(random: np.random.Generator, groups: int) -> Predictions:
 
 
 @pytest.mark.parametrize(("make", "groups"), [(equal, 50), (unequal, 60)])
-def test_intervals_of_one_label_cover_95_percent_in_few_groups(make: Make, groups: int) -> None:
-    assert pytest.approx([0.95] * 3, abs=0.016) == coverage(
-        decisions, make, groups, 2_000
-    )  # so many sets tell 0.5 points
+def test_intervals_of_one_label_cover_95_percent_from_50_groups_on(make: Make, groups: int) -> None:
+    # So many sets tell 0.5 points. In 30 equal groups recall has 96.8 %: wider than it need be.
+    assert pytest.approx([0.95] * 3, abs=0.016) == coverage(decisions, make, groups, 2_000)
 
 
 def test_intervals_of_all_labels_cover_95_percent() -> None:
