@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from itertools import chain, repeat
 from pathlib import Path
 
 import matplotlib.pyplot
@@ -17,9 +15,8 @@ from tasks.chat.protocol import Completion, Limits, Question
 from tasks.chat.scripted import ScriptedChat
 from tasks.jokes.language import detected
 from tasks.remote.journal import Journal
-from tests.jokes.recorded import DATA, RecordedChat
 from tests.jokes.walk import walk
-from tests.kill_points.points import kill_again_and_again, kill_at_every_point
+from tests.kill_points.points import kill_at_every_point
 
 TABLES = ("jokes.parquet", "jokes.rejected.parquet")
 SAID = (
@@ -64,30 +61,3 @@ def test_kill_9_at_every_write_point(tmp_path_factory: pytest.TempPathFactory) -
         walk(source, data, asker, model="quote", steps=("keywords", "rewrite"), chunk_size=1, budget=1.0)
 
     kill_at_every_point(walked, TABLES, Chat.limits.at_once, tmp_path_factory)
-
-
-class Recorded(RecordedChat):
-    """Says what a model found in the real routines; writes down what it is asked where no counter counts."""
-
-    limits = Limits(at_once=4)
-    log = -1
-
-    async def complete(self, question: Question) -> Completion:
-        os.write(self.log, f"{hashlib.sha256(question.identity.encode()).hexdigest()}\n".encode())
-        return await super().complete(question)
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the recorded routines, which are not ours to hand on")
-def test_111_routines_that_are_killed_again_and_again(tmp_path_factory: pytest.TempPathFactory) -> None:
-    detected(SAID[0].split())
-    matplotlib.pyplot.close()
-    chat = Recorded(DATA / "repertoire_mistral_large.parquet")
-
-    def walked(data: Path, log: Path) -> None:
-        chat.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        asker = Asker(chat, Journal(data / "journal" / "answers.sqlite"), read_prices())
-        walk(DATA / "transcripts.parquet", data, asker, model="mistral-small-2603", steps=("keywords",), chunk_size=20)
-
-    # About 2,900 points until the jokes are collected, 11,600 from there on.
-    distances = chain(range(1, 20, 5), repeat(601, 5), repeat(9_001))
-    kill_again_and_again(walked, TABLES, Recorded.limits.at_once, tmp_path_factory, distances)
