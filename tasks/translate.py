@@ -143,9 +143,10 @@ def translate_chunk(chunk: Chunk, manifest: Manifest, budget_usd: float | None =
     root, asked = DataRoot(Settings().data), manifest.parameters
     source, target = asked["source_language"], asked["target"]
     name = f"{manifest.job}/{chunk.name}"  # of its requests in the journal, also those of runs that were cut off
+    askers = [asker(each, source, target, root, budget_usd) for each in asked["translators"]]
     translated = translate_rows(
         from_table(read_group(manifest.rows_path, CONVERSATIONS, chunk.number)),
-        [asker(each, source, target, root, budget_usd) for each in asked["translators"]],
+        askers,
         job=name,
         languages=(source, target),
         unit=asked["unit"],
@@ -153,7 +154,8 @@ def translate_chunk(chunk: Chunk, manifest: Manifest, budget_usd: float | None =
         again=_refused_before(manifest.aside(chunk)),
         forcing=manifest.forcing(chunk),
     )
-    cost_usd = sum(call.cost_usd for call in journal(root).calls(name))
+    is_paid = any(each.paid for each in askers)  # the journal may hold 40,000 requests, and each chunk would read them
+    cost_usd = sum(call.cost_usd for call in journal(root).calls(name)) if is_paid else 0.0
     return write_chunk(translated, manifest.path(chunk), manifest.job, cost_usd)
 
 
