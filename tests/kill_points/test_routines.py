@@ -12,7 +12,8 @@ import pytest
 from tasks.chat.asker import Asker
 from tasks.chat.prices import read_prices
 from tasks.chat.protocol import Completion, Limits, Question
-from tasks.jokes.language import known
+from tasks.jokes import plan
+from tasks.jokes.sources import read_transcripts
 from tasks.remote.journal import Journal
 from tests.jokes.recorded import DATA, RecordedChat
 from tests.jokes.walk import walk
@@ -33,10 +34,14 @@ class Recorded(RecordedChat):
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the recorded routines, which are not ours to hand on")
-def test_111_routines_that_are_killed_at_every_place(tmp_path_factory: pytest.TempPathFactory) -> None:
-    known()  # loads the detector once here, so that no child has to
+def test_111_routines_that_are_killed_at_every_place(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     matplotlib.pyplot.close()
     chat = Recorded(DATA / "repertoire_mistral_large.parquet")
+    # Read once here: reading writes nothing, and took each of 90 children 2 s.
+    read = list(read_transcripts(DATA / "transcripts.parquet", "es"))
+    monkeypatch.setattr(plan, "read_transcripts", lambda _path, _language: iter(read))
 
     def walked(data: Path, log: Path) -> None:
         chat.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
