@@ -48,6 +48,7 @@ from tasks.remote.loop import run
 from tasks.remote.once import under
 from tasks.remote.retry import send
 from tasks.storage.errors import PermanentError, TransientError
+from tasks.storage.tables import is_unicode
 
 MAX_LINES = 1_000_000  # of one file, as the service says
 MAX_BYTES = 100_000_000  # of one file: what fits into a small machine's memory
@@ -245,9 +246,7 @@ class BatchAsker:
         """Take out what no file of lines may hold: one such line could cost its whole batch."""
         refused = {}
         for key, waiting in list(left.items()):
-            try:
-                "".join(content for _, content in waiting.question.messages).encode()
-            except UnicodeEncodeError:
+            if not all(is_unicode(content) for _, content in waiting.question.messages):
                 message = "A message holds half of a character (a lone surrogate), which no JSON may: mend the source."
                 refused[key] = Reply(None, REFUSED, message)
                 del left[key]

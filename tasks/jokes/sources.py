@@ -30,7 +30,7 @@ from tasks.jokes.captions import merge, opening_said_twice
 from tasks.jokes.language import code, detected, known
 from tasks.jokes.transcript import Segment, Transcript
 from tasks.storage.errors import PermanentError
-from tasks.storage.tables import open_parquet
+from tasks.storage.tables import is_unicode, open_parquet
 
 MAX_WORD_CHARS = 200  # the longest of 500,000 real ones has 36
 
@@ -211,7 +211,7 @@ def _line(where: str, unit: str, line: _Line) -> tuple[int, Segment]:
         if not 0 <= seconds < _FOREVER:
             message = f"{at}: the {what} is {seconds}, no time from 0 on. Mend or remove the {unit}."
             raise _Bad("bad-time", message, line.position)
-    if not _is_unicode(line.text):
+    if not is_unicode(line.text):
         message = f"{at}: the text has half a surrogate pair, which no file can hold. Mend or remove the {unit}."
         raise _Bad("not-unicode", message, line.position)
     if mojibake := _MOJIBAKE.search(line.text):
@@ -224,14 +224,6 @@ def _line(where: str, unit: str, line: _Line) -> tuple[int, Segment]:
         message = f"{at}: a word of more than {MAX_WORD_CHARS} characters is no speech. Mend or remove the {unit}."
         raise _Bad("no-speech", message, line.position)
     return line.position, Segment(float(line.start), float(line.end), line.text)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _in_order(where: str, unit: str, lines: list[tuple[int, Segment]], notes: list[str]) -> list[tuple[int, Segment]]:

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256
-from tasks.storage.tables import open_parquet
+from tasks.storage.tables import is_unicode, open_parquet
 
 MAX_BYTES = 100_000_000
 # Ours, the predecessors', Hugging Face's image folders' and Hateful Memes'.
@@ -162,7 +162,7 @@ def _walk(folder: Path) -> Iterator[Named]:
         links = [name for name in folders if os.path.islink(os.path.join(inside, name))]  # noqa: PTH118, PTH114
         found += [os.path.relpath(os.path.join(inside, name), folder) for name in (*files, *links)]  # noqa: PTH118
     for path in sorted(path for path in found if not PurePosixPath(path).name.startswith(".")):
-        if _is_unicode(path):
+        if is_unicode(path):
             parts = PurePosixPath(path).parts
             yield Named(path, parts[0] if len(parts) > 1 else None)
         else:
@@ -212,7 +212,7 @@ def _named(row: Mapping[str, Any], folder: Path) -> Named:
     label = row.get(LABEL_COLUMN)
     if not isinstance(path, str) or not path or "\0" in path:
         return Named(None, problem=("bad-row", f"its image is {repr(path)[:100]}, not a path."))
-    if not _is_unicode(path):  # JSON can say "\\ud83d", half of an emoji
+    if not is_unicode(path):  # JSON can say "\\ud83d", half of an emoji
         return Named(None, problem=("not-unicode", f"its image is {ascii(path)[:100]}, with half a character in it."))
     parts = PurePosixPath(path.replace("\\", "/"))
     if parts.is_relative_to(folder):
@@ -223,17 +223,9 @@ def _named(row: Mapping[str, Any], folder: Path) -> Named:
         label = str(label)
     if label is not None and not isinstance(label, str):
         return Named(path, problem=("bad-row", f"its label is {label!r}, not text."))
-    if label and not _is_unicode(label):
+    if label and not is_unicode(label):
         return Named(path, problem=("bad-row", f"its label is {ascii(label)[:100]}, with half a character in it."))
     return Named(str(parts), label or None)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _column(source: Path, row: Mapping[str, Any]) -> None:

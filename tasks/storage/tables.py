@@ -29,6 +29,15 @@ _KEY = b"trasvase"
 _SUM = b"trasvase.crc32"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a table can hold a text: JSON can say half of a character, and a file's name can be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Summed:
     """A file that knows the CRC-32 of what was written to it."""
 
