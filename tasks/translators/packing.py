@@ -99,14 +99,14 @@ class Asker:
         target: Language to translate into.
     """
 
+    paid = False
+
     def __init__(self, translator: Translator, journal: Journal, source: str, target: str) -> None:
         self.translator = translator
         limits = translator.limits
         self._gate = Gate(translator.name, limits.at_once, limits.rate, limits.max_rate)
         self._once = Once(journal)
         self._languages = (source, target)
-
-    paid = False
 
     @property
     def name(self) -> str:

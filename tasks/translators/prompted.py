@@ -73,6 +73,8 @@ class PromptedAsker:
         cap_usd: What a job may cost in all, over all its runs; None for no cap.
     """
 
+    paid = True
+
     def __init__(
         self,
         translator: Prompted,
@@ -88,8 +90,6 @@ class PromptedAsker:
         self._languages = (source, target)
         self._cap_usd = cap_usd
         self._threads = ThreadPoolExecutor(translator.limits.at_once, thread_name_prefix="trasvase-prompted")
-
-    paid = True
 
     @property
     def name(self) -> str:
@@ -199,6 +199,8 @@ class CountingAsker:
         work: What was counted so far; None where nothing was.
     """
 
+    paid = True
+
     def __init__(self, translator: Prompted, journal: Journal, prices: Prices, source: str, target: str) -> None:
         self._translator = translator
         self._journal = journal
@@ -206,8 +208,6 @@ class CountingAsker:
         self._languages = (source, target)
         self._counted: set[bytes] = set()
         self.work: Work | None = None
-
-    paid = True
 
     @property
     def name(self) -> str:
