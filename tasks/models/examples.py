@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1_000
 _GROUP = "split_group"
-_LIST = re.compile(
-    r"\s*\[\s*(?:[\"'].*)?\]\s*", re.DOTALL
-)  # a list of texts, written as one; no label such as [deleted]
+# A list of texts, written as one; no label such as [deleted].
+_LIST = re.compile(r"\s*\[\s*(?:[\"'].*)?\]\s*", re.DOTALL)
 
 
 class BadExamples(PermanentError):

@@ -12,6 +12,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.stats.components import join, root
+
 BITS = 64
 _AT_ONCE = 1 << 22  # comparisons in memory
 _MANY = 16  # pairs per hash, from which on a set is walked along instead
@@ -42,26 +44,21 @@ def near_sets(hashes: Hashes, distance: int) -> Places:
     """
     first = list(range(len(hashes)))
 
-    def find(place: int) -> int:
-        while first[place] != place:
-            first[place] = place = first[first[place]]
-        return place
-
-    def join(ones: Places, others: Places) -> None:
-        for one, other in zip(ones.tolist(), others.tolist(), strict=True):
-            low, high = sorted((find(one), find(other)))
-            first[high] = low
-
     for bucket in _buckets(hashes, distance):
         found = 0
         for ones, others in _within(hashes, bucket, distance):
             found += len(ones)
             if found > _MANY * len(bucket):
                 for pair in _along(hashes, bucket, distance):
-                    join(*pair)
+                    _join(first, *pair)
                 break
-            join(ones, others)
-    return np.array([find(place) for place in first], np.int64)
+            _join(first, ones, others)
+    return np.array([root(first, place) for place in first], np.int64)
+
+
+def _join(parent: list[int], ones: Places, others: Places) -> None:
+    for one, other in zip(ones.tolist(), others.tolist(), strict=True):
+        join(parent, one, other)
 
 
 def _buckets(hashes: Hashes, distance: int) -> Iterator[Places]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from tasks.pictures.near import near_sets
 from tasks.splits.keys import Keys, hashes_of, is_near
+from tasks.stats.components import join, root
 from tasks.storage.errors import PermanentError
 from tasks.storage.split_names import SPLITS
 
@@ -102,7 +103,7 @@ def find_groups(keys: Keys, distance: int) -> list[str]:
                 if node == len(parent):
                     parent.append(node)
                 if mine >= 0:
-                    _join(parent, mine, node)
+                    join(parent, mine, node)
                 mine = node
         of_row.append(mine)
     for known, column in zip(nodes, keys.columns, strict=True):
@@ -112,14 +113,14 @@ def find_groups(keys: Keys, distance: int) -> list[str]:
             node_of = np.fromiter((known[value] for value in some), np.int64, len(some))
             first = node_of[near_sets(hashes_of(some, column), distance)]
             for one, other in zip(first.tolist(), node_of.tolist(), strict=True):
-                _join(parent, one, other)
+                join(parent, one, other)
     name: dict[int, str] = {}
     for value, node in chain.from_iterable(known.items() for known in nodes):
-        root = _root(parent, node)
-        called = name.setdefault(root, value)
+        least = root(parent, node)
+        called = name.setdefault(least, value)
         if called != value:
-            name[root] = min((called, value), key=lambda each: (_hash(each), each))
-    return [name[_root(parent, node)] for node in of_row]
+            name[least] = min((called, value), key=lambda each: (_hash(each), each))
+    return [name[root(parent, node)] for node in of_row]
 
 
 def assign(
@@ -207,18 +208,6 @@ def _stratified(
         start = place(f"stratum\0{stratum}", seed)
         places |= {group: (rank + start) / len(groups) for rank, group in enumerate(groups)}
     return places
-
-
-def _root(parent: list[int], node: int) -> int:
-    """Union-find: the smallest node of a node's component."""
-    while parent[node] != node:
-        parent[node] = node = parent[parent[node]]
-    return node
-
-
-def _join(parent: list[int], one: int, other: int) -> None:
-    first, second = _root(parent, one), _root(parent, other)
-    parent[max(first, second)] = min(first, second)
 
 
 def _hash(text: str) -> bytes:
