@@ -27,13 +27,14 @@ from tasks.jokes.locate import LEAST_TOLD
 from tasks.jokes.plan import notes_of
 from tasks.pages.page import Cell, Page, Plot, Section, Table
 from tasks.pages.plots import bars, histogram
+from tasks.pages.rejected import rejected_section
 from tasks.pages.words import dollars, markdown_table, percent, with_interval
 from tasks.stats.intervals import clustered
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import JOKES, JOKES_REJECTED
 from tasks.storage.tables import read_table
 
-_SHOWN = 20  # jokes, windows and notes that are named
+_SHOWN = 20  # jokes and notes that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +172,12 @@ def _sections(
             [Table(["routine", "at", "keyword", "joke"], lines)],
         )
     if rejected:
-        reasons = figures["rejected_by_reason"]
-        first = [[row["row"], row["routine"], row["window"], row["message"]] for row in rejected[:_SHOWN]]
-        yield Section(
-            "Rejected",
-            f"All of them, with their reasons: {figures['files'][1]}",
-            [
-                Table(["reason", "n", "which means"], [[c, i["windows"], i["reason"]] for c, i in reasons.items()]),
-                Table(["row", "routine", "window", "message"], first, f"The first {len(first)} of {len(rejected):,}"),
-            ],
+        yield rejected_section(
+            rejected,
+            figures["rejected_by_reason"],
+            figures["files"][1],
+            "windows",
+            {each: each for each in ("row", "routine", "window", "message")},
         )
     if notes:
         told = [[note] for note in notes[:_SHOWN]]

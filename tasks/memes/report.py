@@ -30,6 +30,7 @@ from tasks.memes.collect import Tables
 from tasks.memes.readers.protocol import letters
 from tasks.pages.page import Page, Pictures, Plot, Section, Table
 from tasks.pages.plots import bars, histogram
+from tasks.pages.rejected import REJECTED_SHOWN, rejected_section
 from tasks.pages.words import markdown_table, percent
 from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture
@@ -46,7 +47,7 @@ REJECTIONS = {**catalog.REASONS, **decode.REASONS, **UNREAD}
 NEAR = 3  # bits in which hashes of what looks the same may differ
 _COLUMNS = ["row", "path", "sha256", "label", "format", "changes", "width", "height", "phash", "text", "confidence"]
 _ON_SHEET = 48
-_SHOWN = 20  # rejected images, and duplicates, that are named
+_SHOWN = 20  # duplicates that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def write_report(folder: Path, manifest: Manifest, tables: Tables) -> Report:
         DiskFull: No room; the old report is untouched.
     """
     rows = read_table(tables.table, MEMES, _COLUMNS)
-    rejected = read_table(tables.rejected, MEMES_REJECTED).slice(0, _SHOWN).to_pylist()
+    rejected = read_table(tables.rejected, MEMES_REJECTED).slice(0, REJECTED_SHOWN).to_pylist()
     figures = _figures(manifest, tables, rows)
     text = json.dumps(figures, indent=2, ensure_ascii=False)
     written = write_bytes(folder / "report.json", text.encode())
@@ -223,15 +224,12 @@ def _sections(
     )
     yield Section("There more than once", "\n\n".join(_duplicates(figures)), list(_again(figures)))
     if rejected:
-        reasons = figures["rejected_by_reason"]
-        first = [[row["row"], row["path"], row["error"], row["message"]] for row in rejected[:_SHOWN]]
-        yield Section(
-            "Rejected",
-            f"All of them, with their reasons: {figures['files'][1]}",
-            [
-                Table(["reason", "images", "which means"], [[c, i["images"], i["reason"]] for c, i in reasons.items()]),
-                Table(["row", "path", "reason", "message"], first, f"The first {len(first)} rejected images"),
-            ],
+        yield rejected_section(
+            rejected,
+            figures["rejected_by_reason"],
+            figures["files"][1],
+            "images",
+            {"row": "row", "path": "path", "reason": "error", "message": "message"},
         )
     said = [(name, json.dumps(value, ensure_ascii=False)) for name, value in figures["parameters"].items()]
     origin = [

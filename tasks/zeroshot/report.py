@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tasks.pages.page import Card, Cell, Page, Section, Table
+from tasks.pages.rejected import rejected_section
 from tasks.pages.words import carried, markdown_table
 from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture, read_unchanged
@@ -36,7 +37,6 @@ from tasks.zeroshot.plan import CLIP, VLM
 # Why an image is not classified, for every code that a table may hold.
 REJECTIONS = {**catalog.REASONS, **decode.REASONS}
 
-_REJECTED_SHOWN = 20
 _ON_CARDS = ("explanation", "seen", "eigen", "grad")  # nearly all of a row's memory, and shown of few rows
 _COLUMNS = {"VLM": "vlm", "CLIP": "clip", "CLIP with text": "clip_text"}
 _HOW_TO_READ = (
@@ -249,15 +249,12 @@ def _sections(
         cards,
     )
     if rejected:
-        reasons = figures["rejected_by_reason"]
-        first = [[row["row"], row["path"], row["error"], row["message"]] for row in rejected[:_REJECTED_SHOWN]]
-        yield Section(
-            "Rejected",
-            f"All of them, with their reasons: {figures['files'][1]}",
-            [
-                Table(["reason", "images", "which means"], [[c, i["images"], i["reason"]] for c, i in reasons.items()]),
-                Table(["row", "path", "reason", "message"], first, f"The first {len(first)} rejected images"),
-            ],
+        yield rejected_section(
+            rejected,
+            figures["rejected_by_reason"],
+            figures["files"][1],
+            "images",
+            {"row": "row", "path": "path", "reason": "error", "message": "message"},
         )
     yield Section("What was done with what", parts=[Table(["", ""], list(_made(figures)))])
 
