@@ -43,7 +43,7 @@ from tasks.chat.protocol import (
 from tasks.chat.replies import judge, key_of_question, to_answer, to_reply
 from tasks.remote.errors import BadAnswer, Throttled, Unreachable
 from tasks.remote.gate import Gate
-from tasks.remote.journal import Answer, Batch, Call, Journal
+from tasks.remote.journal import Answer, Batch, Call, Journal, Overtaken
 from tasks.remote.loop import run
 from tasks.remote.once import under
 from tasks.remote.retry import send
@@ -257,7 +257,11 @@ class BatchAsker:
         """Send what is left: one batch for each model, more where a file would be too large."""
         new = [self._intent(model, lines, left, account) for model, lines in self._files(left)]
         batches = [batch for _, batch, _ in new]
-        if not self._journal.intend(batches, account.jobs, account.cap_usd):
+        try:
+            fits = self._journal.intend(batches, account.jobs, account.cap_usd)
+        except Overtaken:
+            return  # another run's batch is waited for, and its lines are taken
+        if not fits:
             raise self._budget_reached(batches, account)
         unsent = {batch.digest for batch in batches}
         try:

@@ -174,6 +174,10 @@ def _framed(part: str) -> bytes:
     return len(data).to_bytes(8, "big") + data
 
 
+class Overtaken(Exception):
+    """Another process has sent a batch with some of the same questions meanwhile."""
+
+
 class Journal:
     """The store. One object per process and file; any thread may use it, and several processes may."""
 
@@ -270,8 +274,16 @@ class Journal:
 
         Returns:
             Whether they fit under the cap.
+
+        Raises:
+            Overtaken: Another process has sent one of their questions; nothing is written.
         """
         with self._transaction():
+            for chat in {batch.chat for batch in batches}:
+                open_ones = self._db.execute("SELECT keys FROM batches WHERE chat = ? AND NOT done", (chat,))
+                sent = set[bytes]().union(*(_parted(keys) for (keys,) in open_ones))
+                if not all(sent.isdisjoint(batch.keys) for batch in batches if batch.chat == chat):
+                    raise Overtaken
             needed = sum(batch.highest_usd for batch in batches)
             if cap_usd is not None and self._spent(jobs).usd + needed > cap_usd:
                 return False

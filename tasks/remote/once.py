@@ -1,18 +1,20 @@
-"""Every question asked once: in the process by claims, across runs by the journal, which one thread writes.
+"""Every question asked once: at the same time by claims, across runs by the journal, which one thread writes.
 
 ::
 
     two chunks ask key 3f2a… at once  ->  one of them claims it and asks; the other waits for that answer
     the chunk that claimed it fails   ->  the other asks itself
+    another process asks it           ->  looked at again and again, until it is answered or that process lets go of it
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from tasks.remote.claims import SharedClaims
 from tasks.remote.journal import Answer, Call, Hold, Journal, key_of
 
 # A write waits a little for others that may go along with it (docs/decisions.md, "Fewer commits").
@@ -20,13 +22,15 @@ LINGER = 0.05  # of what a call takes
 LONGEST_LINGER_SECONDS = 0.02
 COMPANY = 4  # paid calls under way; fewer are not waited for
 
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0  # between two looks at what another process asks
+
 
 @dataclass(slots=True)
 class Claims:
     """What one caller has claimed.
 
     Args:
-        keys: All of it, in the order in which it was asked.
+        keys: All of it, in the order in which it was asked; not what another process is asking.
         known: What the journal had of it.
         futures: By key; the caller sets those that are not known.
     """
@@ -61,6 +65,7 @@ class Once:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._shared = SharedClaims(journal.path.parent / "asking")
         self._under_way: dict[bytes, asyncio.Future[Answer]] = {}
         self._waiting: list[_Waiting] = []
         self._writing = False
@@ -82,37 +87,61 @@ class Once:
         Raises:
             Exception: Whatever ``ask`` raises.
         """
+        left, answers = list(dict.fromkeys(keys)), dict[bytes, Answer]()
+        pause = FIRST_PAUSE_SECONDS
+        while left:
+            found = await self._answers(left, fresh, ask)
+            answers |= found
+            if not found:  # another process asks all of it, or the chunk that did has failed
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            left = [key for key in left if key not in found]
+        return answers
+
+    async def _answers(
+        self, keys: Sequence[bytes], fresh: str, ask: Callable[[Claims], Awaitable[None]]
+    ) -> dict[bytes, Answer]:
+        """The answers of what nobody else asks, and of what others in this process have asked with success."""
         loop = asyncio.get_running_loop()
-        keys = dict.fromkeys(keys)
         others = {key: self._under_way[key] for key in keys if key in self._under_way}
         mine = [key for key in keys if key not in others]
         futures: dict[bytes, asyncio.Future[Answer]] = {key: loop.create_future() for key in mine}
         self._under_way.update(futures)
         try:
             # Looked up only after the claim: whoever held the claim before has put its answers into the journal.
-            stored = {under(fresh, key): key for key in mine}
-            found = await loop.run_in_executor(self._writer, self._journal.get, list(stored))
-            known = {stored[key]: answer for key, answer in found.items()}
+            known, elsewhere = await loop.run_in_executor(self._writer, self._claim, mine, fresh)
             for key, answer in known.items():
                 futures[key].set_result(answer)
-            await ask(Claims(mine, known, futures))
+            claimed = {key: future for key, future in futures.items() if key not in elsewhere}
+            await ask(Claims(list(claimed), known, claimed))
         finally:
             for key, future in futures.items():
                 del self._under_way[key]
                 if not future.done():
                     future.cancel()
-        answers = {key: future.result() for key, future in futures.items()}
-        again = []
+            self._writer.submit(self._shared.release, mine)  # goes before any new claim of this process
+        answers = {key: future.result() for key, future in claimed.items()}
         for key, future in others.items():
             try:
                 answers[key] = await asyncio.shield(future)
             except asyncio.CancelledError:
                 if not future.cancelled():
                     raise
-                again.append(key)  # the chunk that asked for it failed; ask ourselves
-        if again:
-            answers.update(await self.answers(again, fresh, ask))
+                # The chunk that asked for it failed, or another process asks it.
         return answers
+
+    def _claim(self, keys: Sequence[bytes], fresh: str) -> tuple[dict[bytes, Answer], set[bytes]]:
+        """On the writing thread: what the journal knows, and what another process is asking."""
+        known = self._known(keys, fresh)
+        if len(known) == len(keys):
+            return known, set()
+        mine = self._shared.take([key for key in keys if key not in known])
+        known |= self._known(mine, fresh)
+        return known, set(keys).difference(known, mine)
+
+    def _known(self, keys: Sequence[bytes], fresh: str) -> dict[bytes, Answer]:
+        stored = {under(fresh, key): key for key in keys}
+        return {stored[key]: answer for key, answer in self._journal.get(list(stored)).items()}
 
     async def put(self, answers: Mapping[bytes, Answer], calls: Collection[Call], fresh: str = "") -> None:
         """Into the journal, in one transaction with whatever else waits for the writer by then."""
@@ -127,8 +156,9 @@ class Once:
         return await self._write(_Waiting({}, [], hold))
 
     def close(self) -> None:
-        """Let go of the writing thread."""
+        """Let go of the writing thread and of all claims."""
         self._writer.shutdown()
+        self._shared.close()
 
     async def _write(self, waiting: _Waiting) -> int | None:
         self._waiting.append(waiting)

@@ -577,6 +577,21 @@ def test_two_runs_never_take_a_line_twice(standin: MistralBatchStandIn, journal:
     assert not journal.take(batch.digest, [0], {})
 
 
+def test_what_another_run_has_just_sent_is_waited_for(standin: MistralBatchStandIn, journal: Journal) -> None:
+    asker, elsewhere = open_asker(standin.url, journal), Journal(journal.path)
+    other = open_asker(standin.url, elsewhere)
+    left, theirs = asker._missing(questions("one", "two")), other._missing(questions("two", "three"))
+    other._submit(theirs, JOB)
+
+    asker._submit(left, JOB)
+
+    assert 1 == standin.stats()["batches"]
+    assert ["SAY ONE", "SAY TWO"] == [reply.text for reply in asker.ask(questions("one", "two"), account=JOB)]
+    assert ["SAY TWO", "SAY THREE"] == [reply.text for reply in other.ask(questions("two", "three"), account=JOB)]
+    assert (2, 3, 0) == tuple(standin.stats()[name] for name in ("batches", "lines", "paid_again"))
+    elsewhere.close()
+
+
 # Before each step, the third `take` among them; the last case is not killed.
 KILLED = [*((step, 1) for step in STEPS), ("take", 2), ("take", 3), ("take", 99)]
 
