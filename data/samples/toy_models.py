@@ -38,6 +38,7 @@ _VISION: dict[str, Any] = {
     "num_hidden_layers": LAYERS,
     "num_attention_heads": HEADS,
 }
+_SQUARES: dict[str, Any] = {"size": {"longest_edge": 2 * IMAGE}, "max_image_size": {"longest_edge": IMAGE}}
 
 # What the tokenizers are trained on: enough that labels and prompts take few tokens.
 _CORPUS = [
@@ -138,29 +139,15 @@ def qwen2_5_vl(folder: Path, seed: int = 0) -> Path:
 
 
 def smolvlm(folder: Path, seed: int = 0) -> Path:
-    """SmolVLM: an image as a grid of squares and one whole view."""
-    names = "<|im_start|> <end_of_utterance> <fake_token_around_image> <image> <global-img>".split()
-    squares = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
-    tokenizer = _byte_tokenizer("<|endoftext|>", [*names, *squares], eos="<end_of_utterance>")
-    sizes = {"size": {"longest_edge": 2 * IMAGE}, "max_image_size": {"longest_edge": IMAGE}}
-    processor = hf.SmolVLMProcessor(
-        hf.SmolVLMImageProcessor(**sizes),
-        tokenizer,
-        hf.SmolVLMVideoProcessor(**sizes),
-        image_seq_len=(IMAGE // PATCH) ** 2 // 4,
-        chat_template=_SMOLVLM_TEMPLATE,
-    )
-    ids = _special_ids(tokenizer)
-    config = hf.SmolVLMConfig(
-        text_config=hf.LlamaConfig(
-            **_TEXT, vocab_size=len(tokenizer), num_key_value_heads=2, rope_theta=10_000.0, **ids
-        ),
-        vision_config=dict(**_VISION, image_size=IMAGE, patch_size=PATCH),
-        scale_factor=2,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        pad_token_id=ids["pad_token_id"],
-    )
-    return _save(hf.SmolVLMForConditionalGeneration, config, processor, folder, seed)
+    """SmolVLM2: an image as a grid of squares and one whole view."""
+    model, video = hf.SmolVLMForConditionalGeneration, (hf.SmolVLMVideoProcessor(**_SQUARES),)
+    return _squares(folder, seed, hf.SmolVLMConfig, model, hf.SmolVLMProcessor, hf.SmolVLMImageProcessor, *video)
+
+
+def idefics3(folder: Path, seed: int = 0) -> Path:
+    """The first SmolVLM, in the classes of Idefics 3."""
+    model, processor = hf.Idefics3ForConditionalGeneration, hf.Idefics3Processor
+    return _squares(folder, seed, hf.Idefics3Config, model, processor, hf.Idefics3ImageProcessor)
 
 
 def mistral(folder: Path, seed: int = 0) -> Path:
@@ -223,9 +210,34 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
     "smolvlm": smolvlm,
+    "idefics3": idefics3,
     "mistral": mistral,
     "qwen2": qwen2,
 }
+
+
+def _squares(folder: Path, seed: int, config: Any, model: Any, processor: Any, images: Any, *video: Any) -> Path:
+    names = "<|im_start|> <end_of_utterance> <fake_token_around_image> <image> <global-img>".split()
+    squares = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
+    tokenizer = _byte_tokenizer("<|endoftext|>", [*names, *squares], eos="<end_of_utterance>")
+    both = processor(
+        images(**_SQUARES),
+        tokenizer,
+        *video,
+        image_seq_len=(IMAGE // PATCH) ** 2 // 4,
+        chat_template=_SMOLVLM_TEMPLATE,
+    )
+    ids = _special_ids(tokenizer)
+    settings = config(
+        text_config=hf.LlamaConfig(
+            **_TEXT, vocab_size=len(tokenizer), num_key_value_heads=2, rope_theta=10_000.0, **ids
+        ),
+        vision_config=dict(**_VISION, image_size=IMAGE, patch_size=PATCH),
+        scale_factor=2,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=ids["pad_token_id"],
+    )
+    return _save(model, settings, both, folder, seed)
 
 
 def _qwen_vl(folder: Path, seed: int, config: Any, model: Any, processor: Any, vision: dict[str, Any]) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks.cli.verify_job import check_job
 from tasks.cli.verify_rows import Check, Held, check_answers, check_left_to_do, check_rows, check_settled
 from tasks.cli.verify_tables import PROVENANCE, check_hashes, check_json, check_tables
-from tasks.splits.audit import Leak, find_files, find_leaks, read_splits, read_table_splits
+from tasks.splits.audit import Leak, find_files, find_leaks, read_splits, read_table_splits, told
 from tasks.splits.build import CERTIFICATE, changed_files, leaks_of, read_certificate, version_of, wrong_counts
 from tasks.splits.keys import check_distance
 from tasks.storage.errors import ForeignTable, PermanentError, TornFile
@@ -226,8 +226,7 @@ def _foreign(path: Path, columns: Sequence[str], distance: int) -> Iterator[Chec
         raise PermanentError(f"{path} does not exist. Give the folder that holds the files of train, val and test.")
     check_distance(distance)
     splits = read_splits(find_files(path), columns) if path.is_dir() else read_table_splits(path, columns)
-    told = ", ".join(f"{split} {len(keys):,}" for split, keys in splits.items())
-    yield Check(path, f"rows were read: {told}", sum(map(len, splits.values())))
+    yield Check(path, f"rows were read: {told(splits)}", sum(map(len, splits.values())))
     yield from _leaks(path, lambda: find_leaks(splits, distance))
 
 

@@ -236,7 +236,7 @@ def _column(source: Path, row: Mapping[str, Any]) -> None:
 
 def _csv(source: Path) -> Iterator[Any]:
     with source.open(encoding="utf-8-sig", newline="") as text:
-        yield from csv.DictReader(text, strict=True)
+        yield from csv.DictReader(text, skipinitialspace=True, strict=True)
 
 
 def _lines(source: Path) -> Iterator[Any]:

@@ -166,7 +166,7 @@ def _page(
             "Rejected": figures["rejected"],
             "With text": percent(figures["text"]["share_with_text"]),
             "Labels": len(figures["labels"]),
-            "There more than once": again,
+            "Sets of duplicates": again,
         },
         sections=list(_sections(figures, rows, rejected, sheet)),
     )
@@ -252,17 +252,16 @@ def _spread(title: str, values: ArrayLike, unit: str) -> list[Plot]:
 
 def _duplicates(figures: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{len(figures['same_bytes']):,} images are there again with the same bytes, and {_images(figures)} look the same: "
+        f"{_images(figures['same_bytes'])} have the same bytes, and {_images(figures['looks_the_same'])} look the same: "
         f"each one's perceptual hash differs in at most {NEAR} of 64 bits from another's in its set. All of them are "
         "delivered; a split has to keep them together."
     )
     if differ := figures["duplicates_with_other_labels"]:
-        yield f"{len(differ):,} of these have different labels, such as {' and '.join(differ[0][:_SHOWN])}."
+        yield f"{len(differ):,} of these sets have different labels, such as {' and '.join(differ[0][:_SHOWN])}."
 
 
-def _images(figures: Mapping[str, Any]) -> str:
-    sets = figures["looks_the_same"]
-    return f"{sum(map(len, sets)):,} in {len(sets):,} sets"
+def _images(sets: Sequence[Sequence[str]]) -> str:
+    return f"{sum(map(len, sets)):,} images in {len(sets):,} sets"
 
 
 def _some(paths: Sequence[str]) -> str:
@@ -283,8 +282,8 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
         ["rejected", f"{figures['rejected']:,}"],
         ["with text", percent(figures["text"]["share_with_text"])],
         *([f"label {name}", f"{item['images']:,}"] for name, item in figures["labels"].items()),
-        ["same bytes as another", f"{len(figures['same_bytes']):,}"],
-        ["look the same", _images(figures)],
+        ["same bytes as another", _images(figures["same_bytes"])],
+        ["look the same", _images(figures["looks_the_same"])],
     ]
     reasons = [[code, f"{item['images']:,}", item["reason"]] for code, item in figures["rejected_by_reason"].items()]
     parts = [

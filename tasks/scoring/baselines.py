@@ -38,7 +38,7 @@ def constant_answers(space: LabelSpace, train: NDArray[np.intp], predictions: Pr
     one_hot = np.eye(len(space.sets))
     answers = {
         "always no label": space.numbers.get(frozenset()),
-        "always all labels": space.numbers.get(frozenset(space.labels)) if len(space.labels) > 1 else None,
+        "always all labels": None if space.is_single else space.numbers.get(frozenset(space.labels)),
         "the most frequent answer": int(shares.argmax()),
     }
     posteriors = {name: one_hot[number] for name, number in answers.items() if number is not None}

@@ -71,7 +71,7 @@ class Verdict:
         rows_needed: Rows that would show the difference that was found, or its absence, in 80 of 100 such test sets; None
             where it is exactly what was asked for.
         detectable: The difference from ``minimal`` that these rows show in 80 of 100 such test sets; None where the metric
-            does not exist on them.
+            does not exist on them, or differs on none of them.
     """
 
     outcome: Outcome
@@ -103,7 +103,7 @@ class Verdict:
 
     def __str__(self) -> str:
         value, low, high = self.differences[self.metric]
-        if self.detectable is None:
+        if isnan(value):
             return (
                 f"{self.outcome}: {NAMES[self.metric]} does not exist on these {self.n:,} rows, since nothing is true and "
                 "nothing predicted. Take another metric"
@@ -159,7 +159,7 @@ def compare(
         only_one,
         mcnemar(right[0], right[1], ours.groups),
         needed,
-        None if isnan(value) else reach * spread,
+        reach * spread if spread > 0 else None,
     )
 
 

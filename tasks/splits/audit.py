@@ -105,6 +105,8 @@ def find_files(folder: Path) -> dict[str, list[Path]]:
         parts, kind = path.relative_to(folder).parts, kind_of(path)
         if kind not in (*ENDINGS, *PICTURES) or any(part.startswith(".") for part in parts) or not path.is_file():
             continue
+        if kind == ".arrow" and path.name.startswith("cache-"):  # what `map` of datasets made of these rows
+            continue
         # An image may be named as it likes.
         names = parts[:-1] if kind in PICTURES else reversed(parts)
         if split := next(filter(None, map(split_in, names)), None):
@@ -125,7 +127,7 @@ def read_splits(files: Mapping[str, Sequence[Path]], columns: Sequence[str]) -> 
     """The keys of each split.
 
     Raises:
-        BadTable: A column is missing, a file cannot be read, or a split holds no row.
+        BadTable: A column is missing, a file cannot be read, or a split holds no row or no value of a column.
     """
     splits = {}
     for split, paths in files.items():
@@ -136,6 +138,7 @@ def read_splits(files: Mapping[str, Sequence[Path]], columns: Sequence[str]) -> 
         if not len(keys):
             raise BadTable(f"The split {split!r} holds no row: {', '.join(map(str, paths[:_NAMED]))}.")
         splits[split] = keys
+    _check_values(splits)
     return splits
 
 
@@ -143,7 +146,8 @@ def read_table_splits(table: Path, columns: Sequence[str]) -> dict[str, Keys]:
     """The keys of each split of one table that names them in a column ``split``; rows of none are left out.
 
     Raises:
-        BadTable: A column is missing, the file cannot be read, or there are no two splits.
+        BadTable: A column is missing, the file cannot be read, a split has no value of a column, or there are no two
+            splits.
     """
     keys = read_keys(table, columns)
     try:
@@ -162,4 +166,29 @@ def read_table_splits(table: Path, columns: Sequence[str]) -> dict[str, Keys]:
             rows.setdefault(str(named[name]), []).append(row)
     if len(rows) < 2:
         raise BadTable(f"{table}: the column {_SPLIT!r} names no two splits.")
-    return {split: keys.only(rows[split]) for split in SPLITS if split in rows}
+    splits = {split: keys.only(rows[split]) for split in SPLITS if split in rows}
+    _check_values(splits)
+    return splits
+
+
+def told(splits: Mapping[str, Keys]) -> str:
+    """Rows of each split, and how many of them have no value to compare: ``train 8, test 4 (1 without image)``."""
+    parts = []
+    for split, keys in splits.items():
+        without = ", ".join(
+            f"{empty:,} without {column}"
+            for column, values in zip(keys.columns, keys.values, strict=True)
+            if (empty := values.count(None))
+        )
+        parts.append(f"{split} {len(keys):,}{f' ({without})' if without else ''}")
+    return ", ".join(parts)
+
+
+def _check_values(splits: Mapping[str, Keys]) -> None:
+    for split, keys in splits.items():
+        for column, values in zip(keys.columns, keys.values, strict=True):
+            if not any(values):
+                raise BadTable(
+                    f"No row of the split {split!r} has a value in the column {column!r}, so nothing can be compared. "
+                    "Give another column for --group-by."
+                )

@@ -81,7 +81,7 @@ def _write(plan: Plan, checkpoints: list[Checkpoint], folder: Path) -> None:
         write_bytes(aside / ADAPTER, (taken.folder / ADAPTER).read_bytes())
         # PEFT writes where the base model lay in this machine's cache, and others look for it by that.
         config = json.loads((taken.folder / "adapter_config.json").read_bytes())
-        write_bytes(aside / "adapter_config.json", _json(config | {"base_model_name_or_path": plan.base.name}))
+        write_bytes(aside / "adapter_config.json", _json(config | {"base_model_name_or_path": plan.base.place}))
         for path in sorted((taken.folder / PROCESSOR).iterdir()):
             write_bytes(aside / path.name, path.read_bytes())
         write_bytes(aside / "curve.json", _json(points))

@@ -104,6 +104,11 @@ class Base:
     family: str = ""
     setup: str = ""
 
+    @property
+    def place(self) -> str:
+        """Its name for programs that run elsewhere on this machine: a folder's whole path."""
+        return str(Path(self.name).absolute()) if Path(self.name).is_dir() else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -102,6 +102,12 @@ def test_tables_that_others_made_name_images_in_their_own_way(tmp_path: Path, co
     assert [("a.png", "toxic")] == _labels(_csv(tmp_path, f"{column},label\na.png,toxic\n"), {})
 
 
+def test_a_blank_behind_a_comma_is_no_part_of_a_column_s_name_nor_of_a_label(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png", "b.png")
+    table = _csv(tmp_path, 'image, label\na.png, toxic\nb.png, "not, toxic"\n')
+    assert [("a.png", "toxic"), ("b.png", "not, toxic")] == _labels(table, {})
+
+
 def test_absolute_paths_below_the_folder_are_paths_below_it(tmp_path: Path) -> None:
     _put(tmp_path, "x/a.png")
     assert [("x/a.png", None)] == _labels(_csv(tmp_path, f"image\n{tmp_path}/x/a.png\n"), {})

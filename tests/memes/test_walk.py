@@ -205,16 +205,17 @@ def test_duplicates_are_found_by_bytes_and_by_looks(root: DataRoot, folder: Path
     image = meme("ДОБРОЕ УТРО", seed=9)
     (folder / "Плохо" / "d1.png").write_bytes(encoded(image))
     shutil.copy(folder / "Плохо" / "d1.png", folder / "Хорошо" / "d2.png")
+    shutil.copy(folder / "Плохо" / "d1.png", folder / "Хорошо" / "d4.png")
     (folder / "Хорошо" / "d3.jpg").write_bytes(encoded(image.resize((320, 240)), "JPEG"))
     manifest, tables = walk(folder, root, Measuring())
     rows = read_table(tables.table, MEMES)
     same, near = duplicates(rows)
-    assert [["Плохо/d1.png", "Хорошо/d2.png"]] == [rows["path"].take(some).to_pylist() for some in same]
+    assert [["Плохо/d1.png", "Хорошо/d2.png", "Хорошо/d4.png"]] == [rows["path"].take(some).to_pylist() for some in same]
     assert [["Плохо/d1.png", "Хорошо/d3.jpg"]] == [rows["path"].take(some).to_pylist() for some in near]
     page = report(root, manifest, tables)
-    assert "1 images are there again with the same bytes, and 2 in 1 sets look the same" in page
-    assert "2 of these have different labels, such as Плохо/d1.png and Хорошо/d2.png." in page
-    assert 6 == page.count('src="data:image/jpeg;base64,')
+    assert "3 images in 1 sets have the same bytes, and 2 images in 1 sets look the same" in page
+    assert "2 of these sets have different labels, such as Плохо/d1.png and Хорошо/d2.png and Хорошо/d4.png." in page
+    assert 7 == page.count('src="data:image/jpeg;base64,')
 
 
 def test_ten_thousand_images_of_one_look_are_one_set(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tasks.models.label_sets import LabelSets
 from tasks.models.load import Loaded, ModelOptions, load
 from tasks.models.prompts import CONVERSATION, prompt_for
 
-FAMILIES = ["paligemma", "qwen2_vl", "qwen2_5_vl", "smolvlm", "mistral"]
+FAMILIES = ["paligemma", "qwen2_vl", "qwen2_5_vl", "smolvlm", "idefics3", "mistral"]
 SEEING = FAMILIES[:-1]
 MANY = LabelSets.every(["racist", "sexist", "homophobe"])
 ONE = LabelSets.one_of(["toxic", "non_toxic"])

@@ -3,10 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.scoring.baselines import TextBaseline
-from tests.scoring.drawn import one_of
+from tasks.scoring.baselines import TextBaseline, constant_answers
+from tests.scoring.drawn import every, one_of, predictions
 
 pytest.importorskip("sklearn")
+
+
+def test_where_there_is_one_label_it_may_be_said_of_everything() -> None:
+    memes, alone = every(("harmful",)), one_of(("toxic",))
+    for space, expected in ((memes, True), (alone, False)):
+        rows = predictions(np.ones((2, 1), bool), np.full((2, 1), 0.5), ("a", "b"), space)
+        assert expected == ("always all labels" in constant_answers(space, rows.truth, rows))
 
 
 def test_many_texts_that_share_no_word_are_learnt_from_all_the_same() -> None:

@@ -52,7 +52,8 @@ def test_the_same_model_twice_is_not_enough_evidence_and_has_no_n() -> None:
     model = draw(np.random.default_rng(2), 200)
     verdict = judged(model, model)
     assert "not enough evidence" == verdict.outcome
-    assert verdict.rows_needed is None
+    assert (None, None) == (verdict.rows_needed, verdict.detectable)  # no row differs, so nothing says how rows vary
+    assert "F1 micro +0.0000 (" in str(verdict)
     assert 1.0 == verdict.mcnemar.p
     value, low, high = verdict.differences["f1_micro"]
     assert (0.0, -high) == (value, low)

@@ -78,6 +78,28 @@ def test_leaks_of_a_foreign_split_are_counted_and_named(
     assert 0 == main(["verify", str(tmp_path), "--group-by", "text"])
 
 
+def test_rows_without_a_value_are_told_and_none_at_all_is_no_assurance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(tmp_path / "train.jsonl", [{"image": "a"}, {"image": None}])
+    _write(tmp_path / "test.jsonl", [{"image": None}, {"image": ""}, {"image": "b"}])
+    assert 0 == main(["verify", str(tmp_path), "--group-by", "image"])
+    assert "rows were read: train 2 (1 without image), test 3 (2 without image) (n = 5)" in capsys.readouterr().out
+    _write(tmp_path / "test.jsonl", [{"image": None}, {"image": ""}])
+    assert 2 == main(["verify", str(tmp_path), "--group-by", "image"])
+    assert "No row of the split 'test' has a value in the column 'image'" in capsys.readouterr().err
+
+
+def test_what_datasets_computed_from_rows_and_left_beside_them_is_no_part_of_a_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        _write(tmp_path / split / "data-00000-of-00001.arrow", [{"image": "a.jpg"}])
+        _write(tmp_path / split / "cache-c3e5684088a344b7.arrow", [{"tokens": 3}])
+    assert 1 == main(["verify", str(tmp_path), "--group-by", "image"])
+    assert "rows were read: train 1, test 1 (n = 2)" in capsys.readouterr().out
+
+
 def test_near_images_are_leaks_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _write(tmp_path / "train.jsonl", [{"phash": "00000000000000ff"}, {"phash": "ffffffff00000000"}])
     _write(tmp_path / "test.jsonl", [{"phash": "00000000000000f0"}, {"phash": "00ff00ff00ff00ff"}, {"phash": None}])

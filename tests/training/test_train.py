@@ -176,8 +176,8 @@ def test_the_card_s_example_answers_as_the_scorer_does(
     learnt: tuple[Plan, Path, list[Event], Path], tmp_path: Path
 ) -> None:
     plan, adapter, _, images = learnt
-    moved = tmp_path / "adapter"
-    shutil.copytree(adapter, moved)
+    named = replace(plan, base=replace(plan.base, name=os.path.relpath(plan.base.name)))
+    moved = package(named, tmp_path / "adapters" / "elsewhere", finished)
     item = next(row for row in pq.read_table(plan.source.split("test")).to_pylist() if "red" in row["labels"])
     shutil.copy(images / item["image"], moved / "example.png")
     card = (moved / "README.md").read_text("utf-8")

@@ -16,6 +16,7 @@ _SEEING: dict[str, type[PaliGemma | QwenVL | SmolVLM]] = {
     "qwen2_vl": QwenVL,
     "qwen2_5_vl": QwenVL,
     "smolvlm": SmolVLM,
+    "idefics3": SmolVLM,  # the first SmolVLM
 }
 KNOWN = (*_SEEING, "and causal chat models")
 
