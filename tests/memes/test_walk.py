@@ -210,7 +210,9 @@ def test_duplicates_are_found_by_bytes_and_by_looks(root: DataRoot, folder: Path
     manifest, tables = walk(folder, root, Measuring())
     rows = read_table(tables.table, MEMES)
     same, near = duplicates(rows)
-    assert [["Плохо/d1.png", "Хорошо/d2.png", "Хорошо/d4.png"]] == [rows["path"].take(some).to_pylist() for some in same]
+    assert [["Плохо/d1.png", "Хорошо/d2.png", "Хорошо/d4.png"]] == [
+        rows["path"].take(some).to_pylist() for some in same
+    ]
     assert [["Плохо/d1.png", "Хорошо/d3.jpg"]] == [rows["path"].take(some).to_pylist() for some in near]
     page = report(root, manifest, tables)
     assert "3 images in 1 sets have the same bytes, and 2 images in 1 sets look the same" in page
