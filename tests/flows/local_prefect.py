@@ -1,7 +1,6 @@
 """A real Prefect server and process worker for one test, with everything that may die.
 
->>> with LocalPrefect(tmp_path, TRASVASE_CHUNK_RETRIES="0") as local:
-...     local.deploy()
+>>> with LocalPrefect(tmp_path, deployed, TRASVASE_CHUNK_RETRIES="0") as local:
 ...     local.start_worker()
 ...     run = local.run("translate-llava/spanish", source=str(sample), translator="shouting")
 ...     local.wait(run, "COMPLETED")
@@ -10,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -27,6 +27,7 @@ from tasks.cli import local_prefect
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 # Only a test that fails waits so long; a busy machine takes its time.
 PATIENCE_SECONDS = 600.0
+UNSCHEDULED = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
@@ -37,11 +38,15 @@ class LocalPrefect(local_prefect.LocalPrefect):
 
     Args:
         folder: Where it keeps everything; its data root is ``folder / "data"``.
+        begins_as: Home of a server that has ended, which this one goes on from; schedules are not kept then.
         env: Environment for server, worker and flow runs on top of ours.
     """
 
-    def __init__(self, folder: Path, **env: str) -> None:
-        super().__init__(folder / "data", free_port(), env)
+    def __init__(self, folder: Path, begins_as: Path | None = None, **env: str) -> None:
+        # A run that falls due whenever its schedule says would come in the way of any test.
+        super().__init__(folder / "data", free_port(), {**env, **(UNSCHEDULED if begins_as else {})})
+        if begins_as:
+            shutil.copytree(begins_as, self.home)
 
     def __enter__(self) -> Self:
         self.start_server()

@@ -38,7 +38,7 @@ def _jobs(root: DataRoot) -> tuple[Manifest, Manifest]:
 
 
 def test_memes_are_classified_and_a_retry_does_only_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, deployed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # In a process of its own: torch need not stay in this one.
     subprocess.run(
@@ -48,8 +48,7 @@ def test_memes_are_classified_and_a_retry_does_only_what_is_missing(
     table_of_memes(tmp_path / "memes", folder_of_shapes(tmp_path / "memes"), root)
     asked = {"vlm": str(tmp_path / "qwen"), "clip": str(tmp_path / "clip"), "device": "cpu", "chunk_size": 4}
     offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with LocalPrefect(tmp_path, TRASVASE_CHUNK_RETRIES="0", **offline) as local:
-        local.deploy()
+    with LocalPrefect(tmp_path, deployed, TRASVASE_CHUNK_RETRIES="0", **offline) as local:
         local.start_worker("gpu")
         wrong = local.run(DEPLOYMENT, **{**asked, "clip": asked["vlm"]})
         assert "is a 'qwen2_5_vl' and no CLIP" in local.wait(wrong, "FAILED")["message"]

@@ -43,11 +43,12 @@ def standin() -> Iterator[MistralBatchStandIn]:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, standin: MistralBatchStandIn) -> Iterator[LocalPrefect]:
+def local(
+    tmp_path_factory: pytest.TempPathFactory, deployed: Path, standin: MistralBatchStandIn
+) -> Iterator[LocalPrefect]:
     env = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
     env |= {"TRASVASE_MISTRAL_URL": standin.url, "TRASVASE_MISTRAL_AT_ONCE": "2"}
-    with LocalPrefect(tmp_path_factory.mktemp("compare"), TRASVASE_CHUNK_RETRIES="0", **env) as local:
-        local.deploy()
+    with LocalPrefect(tmp_path_factory.mktemp("compare"), deployed, TRASVASE_CHUNK_RETRIES="0", **env) as local:
         local.without_triggers()
         local.start_worker("gpu")
         yield local

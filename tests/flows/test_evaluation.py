@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ ASKED: dict[str, Any] = {"device": "cpu", "chunk_size": 20, "ablations": False, 
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
+def local(tmp_path_factory: pytest.TempPathFactory, deployed: Path) -> Iterator[LocalPrefect]:
     folder = tmp_path_factory.mktemp("evaluation")
     env = {
         "TRASVASE_CHUNK_RETRIES": "0",
@@ -29,8 +30,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
     }
-    with LocalPrefect(folder, **env) as local:
-        local.deploy()
+    with LocalPrefect(folder, deployed, **env) as local:
         local.start_worker("gpu")
         yield local
 

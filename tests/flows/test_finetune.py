@@ -28,10 +28,9 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
+def local(tmp_path_factory: pytest.TempPathFactory, deployed: Path) -> Iterator[LocalPrefect]:
     env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with LocalPrefect(tmp_path_factory.mktemp("finetune"), **env) as local:
-        local.deploy()
+    with LocalPrefect(tmp_path_factory.mktemp("finetune"), deployed, **env) as local:
         local.without_triggers()
         local.start_worker("gpu")
         yield local

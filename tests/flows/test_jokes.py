@@ -46,12 +46,11 @@ def _without_restarts(local: LocalPrefect) -> None:
             httpx.patch(url, json={"enabled": False}, trust_env=False, timeout=30).raise_for_status()
 
 
-def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path) -> None:
+def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path, deployed: Path) -> None:
     data = tmp_path / "data"
     with MistralBatchStandIn(latency_ms=150) as standin:
         env = {"TRASVASE_MISTRAL_URL": standin.url, "TRASVASE_CHUNK_RETRIES": "0", "TRASVASE_MISTRAL_AT_ONCE": "2"}
-        with LocalPrefect(tmp_path, **env) as local:
-            local.deploy()
+        with LocalPrefect(tmp_path, deployed, **env) as local:
             _without_restarts(local)
             local.start_worker()
 

@@ -13,12 +13,11 @@ from tests.memes.drawn import SAID, folder_of_memes
 DEPLOYMENT = "read-memes/russian"
 
 
-def test_memes_are_read_and_a_retry_does_only_what_is_missing(tmp_path: Path) -> None:
+def test_memes_are_read_and_a_retry_does_only_what_is_missing(tmp_path: Path, deployed: Path) -> None:
     folder = folder_of_memes(tmp_path / "memes")
     labels = {"Плохо": "toxic", "Хорошо": "non_toxic"}
     asked = {"folder": str(folder), "labels": labels, "reader": "hybrid", "chunk_size": 2}
-    with LocalPrefect(tmp_path, TRASVASE_CHUNK_RETRIES="0") as local:
-        local.deploy()
+    with LocalPrefect(tmp_path, deployed, TRASVASE_CHUNK_RETRIES="0") as local:
         local.start_worker()
         local.wait(local.run(DEPLOYMENT, **asked, chunks=[0]), "COMPLETED")
         (job,) = (tmp_path / "data" / "jobs").iterdir()

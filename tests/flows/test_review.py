@@ -31,15 +31,14 @@ TYPED = "<image>\n¿Por qué crees que los panes —también el del «ñandú»�
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, argilla: LocalArgilla) -> Iterator[LocalPrefect]:
+def local(tmp_path_factory: pytest.TempPathFactory, deployed: Path, argilla: LocalArgilla) -> Iterator[LocalPrefect]:
     settings = {
         "ARGILLA_API_URL": argilla.url,
         "ARGILLA_API_KEY": argilla.owner.key,
         "TRASVASE_CHUNK_RETRIES": "3",
         "TRASVASE_CHUNK_RETRY_SECONDS": "0.2",
     }
-    with LocalPrefect(tmp_path_factory.mktemp("review"), **settings) as local:
-        local.deploy()
+    with LocalPrefect(tmp_path_factory.mktemp("review"), deployed, **settings) as local:
         local.start_worker()
         yield local
 

@@ -26,9 +26,8 @@ ROWS = 600
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
-    with LocalPrefect(tmp_path_factory.mktemp("splits")) as local:
-        local.deploy()
+def local(tmp_path_factory: pytest.TempPathFactory, deployed: Path) -> Iterator[LocalPrefect]:
+    with LocalPrefect(tmp_path_factory.mktemp("splits"), deployed) as local:
         local.start_worker()
         yield local
 

@@ -41,7 +41,7 @@ def mistral() -> Iterator[MistralStandIn]:
 
 @pytest.fixture(scope="module")
 def local(
-    tmp_path_factory: pytest.TempPathFactory, standin: GoogleStandIn, mistral: MistralStandIn
+    tmp_path_factory: pytest.TempPathFactory, deployed: Path, standin: GoogleStandIn, mistral: MistralStandIn
 ) -> Iterator[LocalPrefect]:
     settings = {
         "TRASVASE_MISTRAL_URL": mistral.url,
@@ -51,8 +51,7 @@ def local(
         "TRASVASE_CHUNK_RETRIES": "0",
         "TRASVASE_CHUNK_THREADS": "2",
     }
-    with LocalPrefect(tmp_path_factory.mktemp("walk"), **settings) as local:
-        local.deploy()
+    with LocalPrefect(tmp_path_factory.mktemp("walk"), deployed, **settings) as local:
         local.without_triggers()
         local.start_worker()
         yield local
