@@ -27,6 +27,8 @@ from tasks.cli import local_prefect
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 # Only a test that fails waits so long; a busy machine takes its time.
 PATIENCE_SECONDS = 600.0
+# An answer of the server takes it some 20 ms of a busy core, which is then the run's no more.
+ASKED_EVERY = 0.4
 UNSCHEDULED = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -111,7 +113,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
             now = self.state(run_id)
             return now if now["type"] in {*wanted, *FINAL} else None
 
-        found = until(state, lambda: f"not {wanted}, but {self._told(run_id)}")
+        found = until(state, lambda: f"not {wanted}, but {self._told(run_id)}", ASKED_EVERY)
         assert found["type"] in wanted, f"not {wanted}, but {self._told(run_id)}"
         return found
 
@@ -137,7 +139,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
             found = self.post("/flow_runs/filter", wanted)
             return next((str(run["id"]) for run in found if run["parameters"] == parameters), None)
 
-        return until(restarted, lambda: f"no run of the same deployment with {parameters}")
+        return until(restarted, lambda: f"no run of the same deployment with {parameters}", ASKED_EVERY)
 
     def task_runs(self, run_id: str) -> list[dict[str, Any]]:
         """Task runs of a flow run. Their states reach the server late: count files instead where you can."""
@@ -154,6 +156,7 @@ class LocalPrefect(local_prefect.LocalPrefect):
         return until(
             lambda: next((message for message in self.logs(run_id) if text in message), None),
             lambda: f"{text!r} was not logged:\n" + "\n".join(self.logs(run_id)),
+            ASKED_EVERY,
         )
 
     def flow_process(self, run_id: str) -> psutil.Process:
@@ -188,12 +191,15 @@ def free_port() -> int:
         return port
 
 
-def until(found: Callable[[], T | None], told: Callable[[], str] = lambda: "it did not come about") -> T:
+def until(
+    found: Callable[[], T | None], told: Callable[[], str] = lambda: "it did not come about", every: float = 0.1
+) -> T:
     """Ask until there is something true; that. A server that was killed, is starting or is busy is asked again.
 
     Args:
         found: What is asked.
         told: What a test that fails says.
+        every: Seconds between two questions.
     """
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -201,7 +207,7 @@ def until(found: Callable[[], T | None], told: Callable[[], str] = lambda: "it d
             if there := found():
                 return there
         assert time.monotonic() < end, f"After {PATIENCE_SECONDS:.0f} s: {told()}"
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def _kill(process: psutil.Process | None) -> None:
