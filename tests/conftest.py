@@ -1,6 +1,6 @@
 """One Argilla for all tests that want one, each makes a workspace of its own; a browser's page; a small disk.
 
-Hypothesis gets no clock.
+Hypothesis gets no clock. What takes minutes goes first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,30 @@ from tests.reviews.local_argilla import PATIENCE_MS, LocalArgilla
 # A busy machine is slow, and that is no fault of what is tested.
 settings.register_profile("trasvase", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("trasvase")
+
+# The longest first: a file is one process's, and a long one that comes last leaves the other core idle. Kill points fork,
+# so they come before anything has left a thread in their process. The first and the third file are one process's.
+LONG = (
+    "kill_points/test_translate.py",
+    "kill_points/test_routines.py",
+    "kill_points/test_jokes.py",
+    "flows/test_review.py",
+    "flows/test_evaluation.py",
+    "flows/test_compare.py",
+    "flows/test_translate_llava.py",
+    "flows/test_jokes.py",
+    "flows/test_automations.py",
+    "flows/test_serve.py",
+    "flows/test_finetune.py",
+    "flows/test_splits.py",
+    "flows/test_classify.py",
+    "flows/test_memes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    at = {Path(__file__).parent / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: at.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="session")
