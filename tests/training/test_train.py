@@ -133,8 +133,9 @@ def test_an_adapter_learns_what_its_base_gets_wrong(learnt: tuple[Plan, Path, li
 
 
 def test_an_adapter_says_what_it_is_made_of(learnt: tuple[Plan, Path, list[Event], Path]) -> None:
-    plan, adapter, _, _ = learnt
+    plan, adapter, _, images = learnt
     record = read_adapter(adapter)
+    assert str(images) == record.images
     assert (plan.base.digest, True, "paligemma/1") == (record.base_digest, record.toy, record.family)
     assert {"name": "squares", "version": plan.source.version} == record.dataset
     assert plan.settings.model_dump(mode="json") == record.settings
