@@ -62,7 +62,7 @@ def evaluate_adapter(
         dataset: Name of a dataset, name/version where it has several, or a folder; the adapter's own when empty.
         split: What is reported; thresholds are always tuned on validation.
         baseline: Adapter to beat: current, a name or a folder; no verdict when empty.
-        images: The folder that the images' paths are below; the dataset's source when empty.
+        images: The folder that the images' paths are below; the dataset's source, or the adapter's own, when empty.
         mode: score all answers; generate lets the model write them too and counts what cannot be read.
         ablations: Also show the adapter the text alone, and the image alone.
         chunk_size: Rows per chunk; another size is another job.

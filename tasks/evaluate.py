@@ -97,7 +97,7 @@ def plan_evaluation(
         elif baseline == CURRENT and read_adapter(previous).label_sets != record.label_sets:
             notes.append(f"{previous.name} is in use and answers other labels, so there is no verdict.")
             previous = None
-    data = data_of(version, certificate, split, images)
+    data = data_of(version, certificate, split, images, record)
     its = (previous, read_adapter(previous)) if previous else None
     notes += trained_elsewhere([(folder, record), *([its] if its else [])], data)
     for note in notes:

@@ -17,6 +17,7 @@ from tasks.memes.readers.protocol import Reader
 from tasks.options import LOCAL, REMOTE
 from tasks.plan import check_restarts, shown
 from tasks.settings import Settings, read_options
+from tasks.storage.errors import PermanentError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEME_FILES, MEME_READINGS
 from tasks.storage.tables import read_group
@@ -37,7 +38,7 @@ def plan_reading(
     from tasks.memes.plan import plan
 
     check_restarts(restarts)
-    name = chosen(reader)
+    name = chosen(reader, tuple(languages))
     opened = open_reader(name, tuple(languages))
     parameters = {"labels": dict(labels), "reader": name, "languages": list(languages)}
     versions = {"code": VERSION, "reader": opened.name}
@@ -88,13 +89,20 @@ def report_memes(manifest: Manifest, tables: Tables) -> Path:
     return report.html
 
 
-def chosen(name: str) -> str:
-    """The reader that is meant: ``auto`` is easyocr where its weights are, else hybrid."""
+def chosen(name: str, languages: tuple[str, ...]) -> str:
+    """The reader that is meant: ``auto`` is easyocr where its weights for these languages are, else hybrid."""
     from tasks.memes.readers import easyocr
 
     if name != "auto":
         return name
-    return "easyocr" if easyocr.is_ready(read_options("easyocr", easyocr.Options)) else "hybrid"
+    if easyocr.is_ready(read_options("easyocr", easyocr.Options)):
+        try:
+            open_reader("easyocr", languages)
+        except PermanentError as error:  # weights of other languages, for instance
+            get_run_logger().warning("%s Hybrid reads now.", error)
+        else:
+            return "easyocr"
+    return "hybrid"
 
 
 def _open_reader(name: str, languages: tuple[str, ...]) -> Reader:

@@ -164,20 +164,26 @@ def answers_of(record: AdapterRecord, name: str) -> LabelSets:
     return LabelSets.read(record.label_sets)
 
 
-def data_of(folder: Path, certificate: Mapping[str, Any], split: str, images: Path | None) -> Data:
+def data_of(
+    folder: Path, certificate: Mapping[str, Any], split: str, images: Path | None, record: AdapterRecord | None = None
+) -> Data:
     """What is to be evaluated on.
 
     Args:
         folder: A version of a dataset that was held against its certificate.
         certificate: The certificate.
         split: What is reported.
-        images: What the images' paths are below; the folder that the dataset was made from when None.
+        images: What the images' paths are below. When None the folder that the dataset was made from; or, where that was a
+            zip, the one that the adapter was trained with.
+        record: Of the adapter, if there is one.
 
     Raises:
         BadEvaluation: The split is not there, or is the one that thresholds are tuned on; or there is no such folder.
     """
-    origin = certificate["source"].get("path", "")
-    where = images or (Path(origin) if origin and Path(origin).is_dir() else None)
+    known = [certificate["source"].get("path")]
+    if record and record.dataset["name"] == certificate["dataset"]:
+        known.append(record.images)
+    where = images or next((Path(each) for each in known if each and Path(each).is_dir()), None)
     if where and not where.is_dir():
         raise BadEvaluation(f"images={where} is no folder. Give the one that the images' paths are below.")
     data = Data(folder, certificate, split, where and where.absolute())

@@ -54,6 +54,7 @@ class AdapterRecord:
         seed: Of the training.
         versions: Of the packages.
         environment: Machine and commit.
+        images: The folder that its images' paths were below; None where it saw none, or nobody wrote it down.
         toy: Whether the base is a tiny random model.
         files: SHA-256 of the files that libraries read, by name; ``write_record`` fills it in.
     """
@@ -73,6 +74,7 @@ class AdapterRecord:
     seed: int
     versions: dict[str, str]
     environment: dict[str, Any]
+    images: str | None = None
     toy: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
 

@@ -53,6 +53,7 @@ class Classifier:
         prompt: The question, as the model was loaded with.
         options: What it was loaded by.
         batch: Rows at once.
+        max_new_tokens: Where a text that it writes is cut; never before the longest allowed answer ends.
 
     Attributes:
         name: Everything that an answer depends on but the row: part of keys and reports.
@@ -60,11 +61,18 @@ class Classifier:
     """
 
     def __init__(
-        self, loaded: Loaded, label_sets: LabelSets, prompt: Prompt, options: ModelOptions, batch: int
+        self,
+        loaded: Loaded,
+        label_sets: LabelSets,
+        prompt: Prompt,
+        options: ModelOptions,
+        batch: int,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> None:
         self.label_sets, self.batch, self.toy = label_sets, batch, loaded.toy
         self.sees = loaded.family.sees
         self.tree = AnswerTree(label_sets, loaded.family)
+        self._most = max(max_new_tokens, self.tree.longest)
         self._model, self._family = loaded.model, loaded.family
         budget = loaded.record or options
         self.name = " ".join(
@@ -92,15 +100,13 @@ class Classifier:
             )
         return cast(NDArray[np.float64], found)
 
-    def generate(
-        self, texts: Sequence[str], images: Sequence[Image.Image | None], max_new_tokens: int = MAX_NEW_TOKENS
-    ) -> list[str]:
+    def generate(self, texts: Sequence[str], images: Sequence[Image.Image | None]) -> list[str]:
         """What the model writes, the likeliest token each time; the prompt is not part of it.
 
         Raises:
             PromptTooLong: Some prompts do not fit into the model.
         """
-        return generate(self._model, self._family, self._family.inputs(texts, images), max_new_tokens)
+        return generate(self._model, self._family, self._family.inputs(texts, images), self._most)
 
     def parse(self, text: str) -> tuple[str, ...] | None:
         """Read an answer: one JSON array of known labels that is an allowed set, and nothing around it.

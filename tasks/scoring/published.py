@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from tasks.scoring.predictions import Predictions
 
-_LABELS = ("racist", "sexist", "homophobe", "religion", "otherhate")
 # How often each label is true in the 10,000 rows of that split, if one of three annotators suffices.
-_SHARES = (0.392, 0.178, 0.127, 0.023, 0.241)
+_SHARES = {"racist": 0.392, "sexist": 0.178, "homophobe": 0.127, "religion": 0.023, "otherhate": 0.241}
 _ROWS = range(9_900, 10_001)  # a few images may be missing
 
 
@@ -42,7 +41,7 @@ def published_for(split: str, predictions: Predictions) -> tuple[Published, ...]
         split: Its name.
         predictions: Of any model for it, whose labels tell what it is.
     """
-    if split != "test" or predictions.space.labels != _LABELS or len(predictions) not in _ROWS:
+    shares = dict(zip(predictions.space.labels, predictions.true_labels.mean(axis=0), strict=True))
+    if split != "test" or shares.keys() != _SHARES.keys() or len(predictions) not in _ROWS:
         return ()
-    shares = predictions.true_labels.mean(axis=0)
-    return MMHS_TEST if max(abs(shares - _SHARES)) < 0.005 else ()
+    return MMHS_TEST if all(abs(shares[label] - share) < 0.005 for label, share in _SHARES.items()) else ()

@@ -36,7 +36,7 @@ def model_card(
     Args:
         plan: The job.
         name: Of the adapter's folder.
-        known: What the reporter kept: seconds, sessions, environments, parameters, family, prompt.
+        known: What the reporter kept: seconds, sessions, environments, parameters, family, prompt, tokens of an answer.
         best: The evaluation of the checkpoint that was taken.
         steps: Steps that were trained in all.
         rejected: The refused rows.
@@ -79,13 +79,14 @@ def chat_example(plan: Plan, messages: Sequence[Mapping[str, Any]], template: Ma
     return "\n".join(lines)
 
 
-def example(plan: Plan, family: str, prompt: str) -> str:
+def example(plan: Plan, family: str, prompt: str, longest: int) -> str:
     """A program that asks the adapter, to be run in its folder.
 
     Args:
         plan: The job.
         family: Of the base model.
         prompt: As the model gets it, with ``{text}`` in the place of a row's text.
+        longest: Tokens of the longest allowed answer; 0 where answers are free.
     """
     sees = plan.base.sees
     # A chat template has written all special tokens; PaliGemma's processor adds its own.
@@ -97,7 +98,7 @@ def example(plan: Plan, family: str, prompt: str) -> str:
     lines = [
         "import torch",
         "from peft import PeftModel",
-        *(["from PIL import Image"] if sees else []),
+        *(["from PIL import Image, ImageOps"] if sees else []),
         f"from transformers import {model}, {processor}",
         "",
         'folder = "."  # this card\'s',
@@ -106,7 +107,7 @@ def example(plan: Plan, family: str, prompt: str) -> str:
         "model = PeftModel.from_pretrained(base, folder).eval().to(device)",
         f"processor = {processor}.from_pretrained(folder)",
         "",
-        *(['image = Image.open("example.png").convert("RGB")  # an image of yours'] if sees else []),
+        *(['image = ImageOps.exif_transpose(Image.open("example.png")).convert("RGB")  # of yours'] if sees else []),
         *(['text = "what somebody wrote"'] if asks else []),
         f"prompt = {prompt!r}",
         'asked = prompt.replace("{text}", text)' if asks else "asked = prompt",
@@ -116,7 +117,8 @@ def example(plan: Plan, family: str, prompt: str) -> str:
             else f'inputs = processor([asked]{special}, return_tensors="pt")'
         ),
         "with torch.inference_mode():",
-        "    tokens = model.generate(**inputs.to(device), max_new_tokens=64, do_sample=False, repetition_penalty=1.0)",
+        f"    tokens = model.generate(**inputs.to(device), max_new_tokens={max(64, longest)}, do_sample=False,",
+        "        repetition_penalty=1.0)",
         'answer = tokens[0, inputs["input_ids"].shape[1] :]',
         "print(processor.decode(answer, skip_special_tokens=True))",
     ]
@@ -179,7 +181,7 @@ def _body(
     written = (
         chat_example(plan, known["messages"], known.get("template", {}))
         if plan.columns.messages
-        else example(plan, known["family"], known["prompt"])
+        else example(plan, known["family"], known["prompt"], known.get("longest", 0))
     )
     yield f"```python\n{written}\n```"
     if plan.said:

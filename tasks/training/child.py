@@ -88,7 +88,7 @@ def train(folder: Path, tell: Tell) -> None:
     model, family = with_adapter(plan)
     tree = AnswerTree(plan.label_sets, family) if plan.label_sets else None
     answers = tree.sequences if tree else None
-    known: dict[str, Any] = {"family": family.name}
+    known: dict[str, Any] = {"family": family.name, "longest": tree.longest if tree else 0}
     if plan.columns.messages:
         # The plan refuses a base model that is no chat model.
         chat = cast("Chat", family)

@@ -112,6 +112,7 @@ def _record(plan: Plan, known: Mapping[str, Any]) -> AdapterRecord:
         seed=settings.seed,
         versions={name: environment.pop(name) for name in PACKAGES if name in environment},
         environment={**environment, "job": plan.job, "processes": plan.processes, "seconds": known["seconds"]},
+        images=str(plan.source.images) if plan.columns.image else None,
         toy=plan.base.toy,
     )
 

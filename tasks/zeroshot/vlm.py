@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import transformers
-from PIL.Image import Image
 
 from tasks.models.examples import Example
 from tasks.models.families import make_family, sees
@@ -40,15 +39,6 @@ _EXPLANATION = Prompt(
     "двух предложениях, что на картинке и в тексте на ней говорит за эту метку.",
     RUSSIAN_MODERATION.user,
 )
-
-
-class _Explainer(Classifier):
-    """Writes sentences, where a classifier writes an answer."""
-
-    def generate(
-        self, texts: Sequence[str], images: Sequence[Image | None], max_new_tokens: int = _TOKENS
-    ) -> list[str]:
-        return super().generate(texts, images, max_new_tokens)
 
 
 class Vlm:
@@ -142,7 +132,7 @@ def open_vlm(asked: Mapping[str, Any]) -> Vlm:
         why = _why(label, label_sets)
         kind, speaker = loaded.model.config.model_type, loaded.family.processor
         family = make_family(kind, speaker, why, options.min_pixels, options.max_pixels)
-        explainers[label] = _Explainer(loaded._replace(family=family), label_sets, why, options, _BATCH)
+        explainers[label] = Classifier(loaded._replace(family=family), label_sets, why, options, _BATCH, _TOKENS)
     return Vlm(classifier, explainers)
 
 

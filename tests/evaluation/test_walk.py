@@ -141,6 +141,15 @@ def test_validation_is_for_thresholds_and_a_split_must_be_there(toy: Made) -> No
         data_of(toy.dataset, certificate, "test", Path("/nowhere"))
 
 
+def test_images_of_a_data_set_that_was_a_zip_are_where_the_adapter_was_trained_with_them(toy: Made) -> None:
+    certificate = check_version(toy.dataset) | {"source": {"path": str(toy.data / "memes.zip")}}
+    record = replace(read_adapter(toy.better), images=str(toy.images))
+    assert toy.images == data_of(toy.dataset, certificate, "test", None, record).images
+    assert toy.data == data_of(toy.dataset, certificate, "test", toy.data, record).images
+    of_other_rows = replace(record, dataset={"name": "others", "version": "1"})
+    assert data_of(toy.dataset, certificate, "test", None, of_other_rows).images is None
+
+
 def test_adapters_of_other_labels_are_not_compared(toy: Made, tmp_path: Path) -> None:
     from tests.models import made
 

@@ -7,14 +7,17 @@ They read nonsense; that paths, checksums, batches and boxes fit together is wha
 from __future__ import annotations
 
 import hashlib
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.logging import disable_run_logger
 
 from tasks.memes.readers import easyocr
 from tasks.memes.readers.protocol import Reader
+from tasks.read_memes import chosen, open_reader
 from tasks.storage.errors import PermanentError
 from tests.memes.drawn import meme
 
@@ -80,6 +83,18 @@ def test_weights_that_are_missing_or_others_are_refused_and_left_alone(known: ea
     with pytest.raises(PermanentError, match="MD5 mismatch"):
         easyocr.open_reader(easyocr.Options(weights=tmp_path), ["ru"])
     assert b"others" == (tmp_path / easyocr.DETECTOR).read_bytes()
+
+
+def test_auto_takes_it_only_where_the_weights_of_these_languages_are(
+    known: easyocr.Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(known.weights / easyocr.DETECTOR, tmp_path)
+    (tmp_path / "english_g2.pth").write_bytes(b"of another language")
+    with disable_run_logger():
+        for folder, expected in ((known.weights, "easyocr"), (tmp_path, "hybrid")):
+            monkeypatch.setenv("TRASVASE_EASYOCR_WEIGHTS", str(folder))
+            assert expected == chosen("auto", ("ru", "en"))
+            open_reader.close()
 
 
 def test_a_language_that_easyocr_has_not_is_named(known: easyocr.Options) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 
 from tasks.models.examples import Example
+from tasks.models.label_sets import LabelSets
 from tasks.models.predict import BatchTooLarge, Classifier, LookAt, open_classifier, predict_rows
 from tasks.models.prompts import prompt_for
 from tasks.models.tree import PromptTooLong
@@ -122,6 +123,22 @@ def test_an_answer_is_one_array_of_known_labels_and_nothing_else(
     toys: Toys, text: str, parsed: tuple[str, ...] | None
 ) -> None:
     assert parsed == Classifier.parse(Counting(1), text)  # type: ignore[arg-type]
+
+
+def test_an_allowed_answer_is_never_cut(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    room: list[int] = []
+
+    def written(model: Any, family: Any, inputs: Any, most: int) -> list[str]:
+        room.append(most)
+        return [""]
+
+    monkeypatch.setattr("tasks.models.predict.generate", written)
+    long = LabelSets.these([[], ["разжигание ненависти", "призывы к насилию", "издевательство", "оскорбление"]])
+    for sets in (ONE, long):
+        classifier = open_classifier(cpu(toys("mistral")), sets, prompt_for(sets), 1)
+        classifier.generate(["x"], [None])
+    assert [64, classifier.tree.longest] == room
+    assert 64 < room[-1]
 
 
 def test_an_empty_array_is_a_failure_where_one_label_is_asked_for(toys: Toys) -> None:

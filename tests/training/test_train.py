@@ -133,8 +133,9 @@ def test_an_adapter_learns_what_its_base_gets_wrong(learnt: tuple[Plan, Path, li
 
 
 def test_an_adapter_says_what_it_is_made_of(learnt: tuple[Plan, Path, list[Event], Path]) -> None:
-    plan, adapter, _, _ = learnt
+    plan, adapter, _, images = learnt
     record = read_adapter(adapter)
+    assert str(images) == record.images
     assert (plan.base.digest, True, "paligemma/1") == (record.base_digest, record.toy, record.family)
     assert {"name": "squares", "version": plan.source.version} == record.dataset
     assert plan.settings.model_dump(mode="json") == record.settings
@@ -179,23 +180,27 @@ def test_the_card_s_example_answers_as_the_scorer_does(
     named = replace(plan, base=replace(plan.base, name=os.path.relpath(plan.base.name)))
     moved = package(named, tmp_path / "adapters" / "elsewhere", finished)
     item = next(row for row in pq.read_table(plan.source.split("test")).to_pylist() if "red" in row["labels"])
-    shutil.copy(images / item["image"], moved / "example.png")
+    upright = Image.open(images / item["image"]).convert("RGB").crop((0, 0, 32, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying on its side
+    upright.transpose(Image.Transpose.ROTATE_90).save(moved / "example.png", exif=exif)
     card = (moved / "README.md").read_text("utf-8")
     blocks = [block.split("```")[0] for block in card.split("```python\n")[1:]]
     assert 1 == len(blocks)
     # What the product does for a torchvision that was built for CUDA, then the block as it is printed.
     shim = "from tasks.models.torchvision import let_torchvision_load; let_torchvision_load()"
-    program = f"{shim}\nexec(compile({blocks[0]!r}, 'README.md', 'exec'), {{}})"
+    program = (
+        f"{shim}\nnames = {{}}\nexec(compile({blocks[0]!r}, 'README.md', 'exec'), names)\nprint(names['image'].size)"
+    )
     env = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=moved, env=env, capture_output=True, text=True, check=False
     )
     assert 0 == done.returncode, done.stderr
     classifier = _classifier(plan, adapter)
-    image = Image.open(images / item["image"]).convert("RGB")
-    answer = classifier.label_sets.answer(int(classifier.score(["what somebody wrote"], [image]).argmax()))
+    answer = classifier.label_sets.answer(int(classifier.score(["what somebody wrote"], [upright]).argmax()))
     assert "red" in answer
-    assert answer == done.stdout.strip()
+    assert [answer, "(32, 30)"] == done.stdout.splitlines()
 
 
 def test_the_same_again_trains_nothing(learnt: tuple[Plan, Path, list[Event], Path]) -> None:
