@@ -236,7 +236,11 @@ def _column(source: Path, row: Mapping[str, Any]) -> None:
 
 def _csv(source: Path) -> Iterator[Any]:
     with source.open(encoding="utf-8-sig", newline="") as text:
-        yield from csv.DictReader(text, skipinitialspace=True, strict=True)
+        first = text.readline()
+        text.seek(0)
+        # Excel writes semicolons where a comma stands in numbers, as in Russia and Spain.
+        between = ";" if ";" in first and "," not in first else ","
+        yield from csv.DictReader(text, delimiter=between, skipinitialspace=True, strict=True)
 
 
 def _lines(source: Path) -> Iterator[Any]:

@@ -108,6 +108,12 @@ def test_a_blank_behind_a_comma_is_no_part_of_a_column_s_name_nor_of_a_label(tmp
     assert [("a.png", "toxic"), ("b.png", "not, toxic")] == _labels(table, {})
 
 
+def test_a_table_of_excel_s_has_semicolons_where_a_comma_stands_in_numbers(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png", "b;1.png")
+    table = _csv(tmp_path, '\ufeffimage;label\r\na.png;плохо, но смешно\r\n"b;1.png";toxic\r\n')
+    assert [("a.png", "плохо, но смешно"), ("b;1.png", "toxic")] == _labels(table, {})
+
+
 def test_absolute_paths_below_the_folder_are_paths_below_it(tmp_path: Path) -> None:
     _put(tmp_path, "x/a.png")
     assert [("x/a.png", None)] == _labels(_csv(tmp_path, f"image\n{tmp_path}/x/a.png\n"), {})
