@@ -5,8 +5,7 @@ BIN := .venv/bin
 SOURCE ?= data/samples/llava_sample.json
 TRANSLATOR ?= apertium
 TOY := data/raw/toy-memes
-TWO := --numprocesses 2 --dist loadfile
-LONGEST_FIRST := --no-loadscope-reorder
+TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run serve stop pools argilla test check long-tests kill-points bench lock clean debian browser
 .DELETE_ON_ERROR:
@@ -35,10 +34,10 @@ test: .venv/test .venv-argilla/installed debian browser ## every test but the wa
 
 # They would take `make test` over 20 minutes; CI runs them too.
 long-tests: .venv/test .venv-argilla/installed debian browser ## the walks on a real server, worker and browser
-	$(BIN)/pytest $(TWO) $(LONGEST_FIRST) tests/flows
+	$(BIN)/pytest $(TWO) tests/flows
 
 kill-points: .venv/test debian ## kill -9 at every write point, for minutes
-	$(BIN)/pytest $(TWO) $(LONGEST_FIRST) tests/kill_points
+	$(BIN)/pytest $(TWO) tests/kill_points
 
 check: .venv/test ## style, types, layers, unused code
 	$(BIN)/ruff check

@@ -1,12 +1,13 @@
 """One Argilla for all tests that want one, each makes a workspace of its own; a browser's page; a small disk.
 
-Hypothesis gets no clock. What takes minutes goes first.
+Hypothesis gets no clock. What takes minutes goes first, then the files with most tests.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,18 @@ LONG = (
     "flows/test_splits.py",
     "flows/test_classify.py",
     "flows/test_memes.py",
+    # few tests, of which some take a minute
+    "test_walk.py",
+    "jokes/test_real.py",
+    "memes/test_easyocr.py",
+    "test_disk.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     at = {Path(__file__).parent / name: number for number, name in enumerate(LONG)}
-    items.sort(key=lambda item: at.get(item.path, len(LONG)))
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (at.get(item.path, len(LONG)), -tests[item.path]))
 
 
 @pytest.fixture(scope="session")
