@@ -25,6 +25,7 @@ from tasks.pages.page import Page, Pictures, Plot, Section, Table
 from tasks.pages.plots import curves
 from tasks.pages.words import markdown_table
 from tasks.scoring import metrics
+from tasks.scoring.bootstrap import Groups
 from tasks.scoring.figures import NAMES, OWN_RULE, VERSION, measure
 from tasks.scoring.predictions import REASONS, Predictions
 from tasks.scoring.published import Published, published_for
@@ -112,15 +113,14 @@ def worst_rows(predictions: Predictions, most: int = 12) -> list[tuple[int, str]
     """
     space, chosen = predictions.space, predictions.answer != predictions.truth
     wrong = np.flatnonzero(chosen)
-    of_truth = predictions.posteriors[wrong, predictions.truth[wrong]]
-    first = wrong[np.argsort(of_truth, kind="stable")[:most]]
+    shares = predictions.scored
+    first = wrong[np.argsort(shares.of_truth[wrong], kind="stable")[:most]]
 
     def words(at: int) -> str:
         said, right = (
             ", ".join(space.sets[each]) or "none" for each in (predictions.answer[at], predictions.truth[at])
         )
-        said_p, right_p = (predictions.posteriors[at, each] for each in (predictions.answer[at], predictions.truth[at]))
-        return f"says {said} ({said_p:.2f}), is {right} ({right_p:.2g})"
+        return f"says {said} ({shares.highest[at]:.2f}), is {right} ({shares.of_truth[at]:.2g})"
 
     return [(int(predictions.rows[at]), words(at)) for at in first]
 
@@ -150,7 +150,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
             "thresholds": {"overall": model.thresholds.overall, "tuned_on_rows": model.thresholds.rows},
             **found,
             "rejected": dict(model.predictions.rejected.most_common()),
-            **({"unread": _unread(model.predictions)} if model.predictions.posterior is None else {}),
+            **({"unread": _unread(model.predictions)} if model.predictions.probabilities is None else {}),
             **({"valid": _valid(model.predictions)} if model.kind not in ("baseline", "constant", "written") else {}),
         }
         if model is not adapter:
@@ -189,7 +189,7 @@ def _check_rows(model: Model, evaluation: Evaluation) -> None:
 def _unread(predictions: Predictions) -> dict[str, Any]:
     """How many written answers could not be read."""
     failed = predictions.answer < 0
-    _, codes = np.unique(np.asarray(predictions.groups, dtype=str), return_inverse=True)
+    codes = Groups.of(predictions.groups).codes
     hits, sizes = np.bincount(codes, failed), np.bincount(codes)
     low, high = clustered(hits.tolist(), sizes.tolist())
     return {"rows": int(failed.sum()), "share": float(failed.mean()), "interval_95": [low, high], "n": len(predictions)}

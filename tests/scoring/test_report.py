@@ -28,7 +28,7 @@ def evaluated(**changed: Any) -> Evaluation:
     validation, test = draw(np.random.default_rng(1), 150), draw(np.random.default_rng(2), 200)
     test = replace(test, rejected=Counter({"damaged": 2, "no-label": 1}))
     thresholds = tune(validation, validation.space.labels, {})
-    written = replace(test, posterior=None, answer=np.where(np.arange(len(test)) % 10, test.answer, -1))
+    written = replace(test, probabilities=None, answer=np.where(np.arange(len(test)) % 10, test.answer, -1))
     models = [
         Model("adapter", "adapter", test, thresholds),
         *(
