@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.pages.drawn import write_page
 from tasks.pages.page import Page, Pictures, Plot, Section, Table
 from tasks.pages.plots import curves
 from tasks.pages.words import markdown_table
@@ -36,6 +37,8 @@ from tasks.storage.errors import PermanentError
 from tasks.storage.files import write_bytes
 
 _POINTS = 100  # of a curve
+
+Curve = tuple[list[float], list[float]]
 
 
 class CountsDiffer(PermanentError):
@@ -126,7 +129,7 @@ def worst_rows(predictions: Predictions, most: int = 12) -> list[tuple[int, str]
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> Report:
-    """Write the report; an older one in its place is replaced.
+    """Write the report; one that is there and would be the same is left alone.
 
     Raises:
         CountsDiffer: A model was not scored on every row, or on a row twice; nothing is written.
@@ -134,7 +137,9 @@ def write_report(folder: Path, evaluation: Evaluation) -> Report:
     """
     figures = _figures(evaluation)
     write_bytes(folder / "report.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())
-    html = write_bytes(folder / "report.html", _page(figures, evaluation).html().encode())
+    curve = _threshold_curve(evaluation.validation) if evaluation.validation else None
+    made_of = json.dumps([figures, curve, list(evaluation.worst)])
+    html = write_page(folder / "report.html", made_of, Path(__file__).parent, lambda: _page(figures, evaluation, curve))
     return Report(folder, html, _markdown(figures, html))
 
 
@@ -208,7 +213,7 @@ def _confusion(predictions: Predictions) -> list[list[int]]:
     return found
 
 
-def _page(figures: Mapping[str, Any], evaluation: Evaluation) -> Page:
+def _page(figures: Mapping[str, Any], evaluation: Evaluation, curve: Curve | None) -> Page:
     mine = figures["models"][evaluation.adapter.name]
     single = evaluation.adapter.predictions.space.is_single
     first = ("subset_accuracy", "f1_macro") if single else ("f1_micro", "f1_macro", "subset_accuracy")
@@ -221,11 +226,11 @@ def _page(figures: Mapping[str, Any], evaluation: Evaluation) -> Page:
             "Rejected": figures["rows"] - figures["scored"],
             **({"Verdict": figures["verdict"]["outcome"]} if figures["verdict"] else {}),
         },
-        sections=list(_sections(figures, evaluation)),
+        sections=list(_sections(figures, evaluation, curve)),
     )
 
 
-def _sections(figures: Mapping[str, Any], evaluation: Evaluation) -> Iterator[Section]:
+def _sections(figures: Mapping[str, Any], evaluation: Evaluation, curve: Curve | None) -> Iterator[Section]:
     adapter = evaluation.adapter
     mine = figures["models"][adapter.name]
     single = adapter.predictions.space.is_single
@@ -240,12 +245,12 @@ def _sections(figures: Mapping[str, Any], evaluation: Evaluation) -> Iterator[Se
         yield _rules(mine)
     yield _labels(mine, figures.get("confusion"))
     yield Section("Are the probabilities right?", _calibration_words(mine), list(_calibration(mine)))
-    if evaluation.validation is not None and not single:
+    if evaluation.validation is not None and curve is not None and not single:
         yield Section(
             "Thresholds",
             f"F1 micro on the {len(evaluation.validation):,} rows of validation, by the one threshold for all labels. The "
             f"best one, {adapter.thresholds.overall:.3g}, was taken to {evaluation.split} as it was.",
-            [_threshold_plot(evaluation.validation)],
+            [curves("F1 micro by threshold, on validation", {"F1 micro": curve}, "threshold", "F1 micro")],
         )
     if evaluation.worst:
         yield Section(
@@ -403,15 +408,10 @@ def _calibration(mine: Mapping[str, Any]) -> Iterator[Plot]:
     )
 
 
-def _threshold_plot(validation: Predictions) -> Plot:
+def _threshold_curve(validation: Predictions) -> Curve:
     thresholds, f1 = threshold_curve(validation.true_labels.ravel(), validation.marginals.ravel())
     some = np.unique(np.linspace(0, len(thresholds) - 1, _POINTS).round().astype(int))[::-1]
-    return curves(
-        "F1 micro by threshold, on validation",
-        {"F1 micro": (thresholds[some].tolist(), f1[some].tolist())},
-        "threshold",
-        "F1 micro",
-    )
+    return thresholds[some].tolist(), f1[some].tolist()
 
 
 def _rows(figures: Mapping[str, Any]) -> Section:

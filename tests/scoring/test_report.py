@@ -111,6 +111,16 @@ def test_equal_predictions_give_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "other" / "report.html").read_bytes()
 
 
+def test_a_page_that_would_be_the_same_is_not_drawn_again(tmp_path: Path) -> None:
+    given = evaluated()
+    first = write_report(tmp_path, given)
+    before = first.html.stat()
+    write_report(tmp_path, given)
+    assert before.st_ino == first.html.stat().st_ino
+    write_report(tmp_path, replace(given, worst=[("data:image/jpeg;base64,", "says cat, is dog")]))
+    assert "says cat, is dog" in first.html.read_text("utf-8")
+
+
 def test_a_baseline_that_always_answers_nothing_has_the_figures_that_follow(tmp_path: Path) -> None:
     write_report(tmp_path, evaluated())
     figures = read(tmp_path)["models"]
