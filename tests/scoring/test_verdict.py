@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +93,15 @@ def test_about_the_n_that_is_named_shows_the_difference_in_80_of_100_test_sets()
         for some in (np.sort(random.choice(len(population), rows, replace=False)) for _ in range(30))
     ]
     assert pytest.approx(0.8, abs=0.2) == np.mean(passed)
+
+
+def test_a_verdict_holds_no_floats_of_every_count_of_every_row() -> None:
+    model = draw(np.random.default_rng(10), 20_000, most=1)
+    tracemalloc.start()
+    judged(model, model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000 * len(model)  # 88 counts, each once as a float, would be 704 beside all else
 
 
 def test_rows_that_only_one_could_be_scored_on_are_left_out_and_counted() -> None:
