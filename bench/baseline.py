@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.mmhs.prepare import prepare
@@ -28,7 +29,7 @@ from tasks.models.examples import Columns, Example, read_examples
 from tasks.models.label_sets import LabelSets
 from tasks.scoring.baselines import TextBaseline, constant_answers
 from tasks.scoring.figures import NAMES, OWN_RULE, measure
-from tasks.scoring.predictions import LabelSpace, Predictions
+from tasks.scoring.predictions import LabelSpace, Predictions, Probabilities
 from tasks.scoring.thresholds import RULES, decide, tune
 from tasks.splits.build import Wanted, build
 
@@ -53,9 +54,9 @@ def unseen(rows: list[Example], fold: NDArray[np.int64], space: LabelSpace) -> P
     for number in range(fold.max() + 1):
         held = fold == number
         posterior[held] = TextBaseline(texts[~held].tolist(), truth[~held], space).posterior(texts[held].tolist())
-    groups = tuple(row.group for row in rows)
-    ones = np.ones(len(rows))
-    return Predictions(space, np.arange(len(rows)), groups, truth, posterior, posterior.argmax(axis=1), ones, Counter())
+    groups, ones = pa.array([row.group for row in rows]), np.ones(len(rows))
+    shares = Probabilities.of(posterior, truth, space)
+    return Predictions(space, np.arange(len(rows)), groups, truth, shares, posterior.argmax(axis=1), ones, Counter())
 
 
 def nested(predictions: Predictions, fold: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -105,7 +106,7 @@ def as_answers(predictions: Predictions, labels: NDArray[np.bool_]) -> Predictio
     """These labels as if they had been written."""
     numbers = {tuple(row): number for number, row in enumerate(predictions.space.membership.tolist())}
     answer = np.array([numbers[tuple(row)] for row in labels.tolist()], np.intp)
-    return replace(predictions, posterior=None, answer=answer)
+    return replace(predictions, probabilities=None, answer=answer)
 
 
 def show(name: str, found: Mapping[str, Any], note: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,12 +61,12 @@ def predict_chunk(
 
 def fit_texts(train: Path, columns: Columns, label_sets: LabelSets) -> TextBaseline | None:
     """Train the classifier of texts on a train split; None where that has nothing to learn from."""
-    rows = [row for row in read_examples(train, columns) if row.labels is not None]
-    texts = [row.text for row in rows]
-    if not has_words(texts):
-        return None
-    truth = np.array([label_sets.number(row.labels or ()) for row in rows], np.intp)
-    return TextBaseline(texts, truth, space_of(label_sets))
+    texts, truth = [], array("q")
+    for row in read_examples(train, columns):
+        if row.labels is not None:
+            texts.append(row.text)
+            truth.append(label_sets.number(row.labels))
+    return TextBaseline(texts, np.array(truth, np.intp), space_of(label_sets)) if has_words(texts) else None
 
 
 def predict_texts(chunk: Chunk, manifest: Manifest, subject: Subject, model: TextBaseline | None) -> Path:

@@ -361,7 +361,7 @@ def _sign_test(pairs: Sequence[Pair]) -> tuple[float, str]:
     """
     net = _ahead(pairs)
     over = " over groups" if len(net) < len(pairs) else ""
-    return mcnemar(net > 0, net < 0, list(map(str, range(len(net))))).p, f"exact sign test{over}"
+    return mcnemar(net > 0, net < 0, np.arange(len(net))).p, f"exact sign test{over}"
 
 
 def _ahead(pairs: Sequence[Pair]) -> NDArray[np.int64]:

@@ -43,10 +43,7 @@ def constant_answers(space: LabelSpace, train: NDArray[np.intp], predictions: Pr
     }
     posteriors = {name: one_hot[number] for name, number in answers.items() if number is not None}
     posteriors["each answer as often as in training"] = shares
-    return {
-        name: predictions.instead(np.broadcast_to(each, (len(predictions), len(each))))
-        for name, each in posteriors.items()
-    }
+    return {name: predictions.instead(each) for name, each in posteriors.items()}
 
 
 class TextBaseline:

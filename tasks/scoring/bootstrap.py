@@ -27,6 +27,8 @@ from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.stats.intervals import clustered, score, student
@@ -35,6 +37,7 @@ Floats = NDArray[np.float64]
 
 ROUNDS = 2_000
 _AT_ONCE = 250_000  # weights at a time, 2 MB: more leave the cache, and take thrice the time
+_BLOCK = 1_000  # groups whose counts are made floats at a time
 _TAIL = 0.025
 
 # A share lies between 0 and 1, a loss above 0. A distance is the size of a difference: drawing again makes it larger.
@@ -76,20 +79,32 @@ class Groups:
         Raises:
             ValueError: There is no row.
         """
-        if not names:
+        if not len(names):
             raise ValueError("No rows, so there is nothing to draw from.")
-        _, codes = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-        digest = hashlib.sha256("\0".join(names).encode()).digest()
-        return cls(codes.astype(np.intp), int.from_bytes(digest[:8], "big"))
+        # As Python's or numpy's texts the names would be the most of what a row takes.
+        numbered = pa.array(names, pa.string()).dictionary_encode()
+        order = pc.array_sort_indices(numbered.dictionary).to_numpy()
+        rank = np.empty(len(order), np.intp)
+        rank[order] = np.arange(len(order))
+        digest = hashlib.sha256()
+        for start in range(0, len(names), _BLOCK):
+            digest.update(("\0" * bool(start) + "\0".join(map(str, names[start : start + _BLOCK]))).encode())
+        return cls(rank[numbered.indices.to_numpy()], int.from_bytes(digest.digest()[:8], "big"))
 
     @cached_property
     def n(self) -> int:
         """How many groups there are."""
         return int(self.codes.max()) + 1
 
-    def sums(self, columns: Floats) -> Floats:
-        """Rows ``[rows, k]`` summed within each group, ``[groups, k]``."""
-        return np.stack([np.bincount(self.codes, column, self.n) for column in columns.T], axis=1)
+    def sums(self, columns: NDArray[Any]) -> NDArray[Any]:
+        """Rows ``[rows, k]`` summed within each group, ``[groups, k]``: counts in the smallest type that holds them."""
+        kind = np.dtype(float)
+        if columns.dtype.kind == "u":
+            kind = np.min_scalar_type(int(columns.max()) * int(np.bincount(self.codes).max()))
+        found = np.empty((self.n, columns.shape[1]), kind)
+        for at, column in enumerate(columns.T):
+            found[:, at] = np.bincount(self.codes, column, self.n)
+        return found
 
     def effective(self, rows: NDArray[np.bool_]) -> float:
         """As how many equal groups these rows count (Kish 1965): never more than they stand in; 0 of no row."""
@@ -117,6 +132,17 @@ class Groups:
             ``[rounds, k]``.
         """
         return np.concatenate([statistic(weights) for weights in self.draws(rounds)])
+
+
+def weigh(weights: Floats, sums: NDArray[Any]) -> Floats:
+    """Counts of draws, ``weights @ sums``: ``[some, groups]`` by ``[groups, k]``.
+
+    They are made floats some groups at a time, which gives the same: whole numbers have no last bits to lose.
+    """
+    found = np.zeros((len(weights), sums.shape[1]))
+    for start in range(0, len(sums), _BLOCK):
+        found += weights[:, start : start + _BLOCK] @ sums[start : start + _BLOCK].astype(float)
+    return found
 
 
 def share_interval(hits: Floats, cases: Floats) -> Interval:

@@ -23,6 +23,7 @@ from tasks.scoring.bootstrap import (
     interval,
     plain,
     share_interval,
+    weigh,
 )
 from tasks.scoring.metrics import BINS, Bins, Ranking, Tally
 from tasks.scoring.predictions import Predictions
@@ -56,7 +57,7 @@ SMALLER_IS_BETTER = {"hamming_loss", "brier", "calibration_error", "log_loss"}
 
 def rules_of(predictions: Predictions) -> tuple[Rule, ...]:
     """The rules that differ for these predictions."""
-    if predictions.posterior is None:
+    if predictions.probabilities is None:
         return ("written answer",)
     return ("likeliest set",) if predictions.space.is_single else RULES
 
@@ -119,21 +120,22 @@ class _Sample:
         truth = predictions.true_labels
         self.chosen = {rule: decide(predictions, rule, thresholds) for rule in rules_of(predictions)}
         self.rankings: list[Ranking] = []
-        # Summed one by one: 49 MB at the highest for 40,000 rows with five labels; all columns at once took 115.
-        blocks = [groups.sums(metrics.tally(truth, labels).columns()) for labels in self.chosen.values()]
-        if predictions.posterior is not None:
+        self._counts = np.concatenate(
+            [groups.sums(metrics.tally(truth, labels).columns()) for labels in self.chosen.values()], axis=1
+        )
+        if predictions.probabilities is not None:
             self.rankings = [
                 Ranking.of(truth[:, at], predictions.marginals[:, at], groups.codes) for at in range(truth.shape[1])
             ]
-            blocks.append(groups.sums(_probability_columns(predictions)))
-        self._ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
-        self._sums = np.concatenate(blocks, axis=1)
+            self._of_probabilities = np.empty((groups.n, 2 + 2 * BINS))
+            for at, column in enumerate(_probability_columns(predictions)):
+                self._of_probabilities[:, at] = groups.sums(column[:, None])[:, 0]
 
     def counted(self) -> dict[Key, Interval]:
         """Every figure that is a share of what was counted, or an F1."""
         found: dict[Key, Interval] = {}
-        for rule, block in zip(self.chosen, np.split(self._sums, self._ends, axis=1), strict=False):
-            hits, extra, missed, exact, rows = Tally.read(block)
+        for rule, counts in self._by_rule(self._counts):
+            hits, extra, missed, exact, rows = Tally.read(counts.astype(float))
             wrong = (extra + missed).sum(axis=1)
             found[rule, "f1_micro"] = f1_interval(*(each.sum(axis=1) for each in (hits, extra, missed)))
             found[rule, "subset_accuracy"] = share_interval(exact, rows)
@@ -147,17 +149,15 @@ class _Sample:
 
     def figures(self, weights: Floats) -> dict[Key, Floats]:
         """Every other figure of some draws: ``[draws, groups]`` to ``[draws]`` each, always in the same order."""
-        blocks = np.split(weights @ self._sums, self._ends, axis=1)
-        found: dict[Key, Floats] = {
-            (rule, "f1_macro"): metrics.f1_macro(Tally.read(block))
-            for rule, block in zip(self.chosen, blocks, strict=False)
-        }
+        tallies = {rule: Tally.read(counts) for rule, counts in self._by_rule(weigh(weights, self._counts))}
+        found: dict[Key, Floats] = {(rule, "f1_macro"): metrics.f1_macro(each) for rule, each in tallies.items()}
         if self.rankings:
-            rows = Tally.read(blocks[0]).rows
-            squares, logs, *bins = np.split(blocks[-1], [1, 2, 2 + BINS, 2 + 2 * BINS], axis=1)
+            rows = next(iter(tallies.values())).rows
+            squares, logs, predicted, true = np.split(weights @ self._of_probabilities, [1, 2, 2 + BINS], axis=1)
             found["", "brier"] = squares[:, 0] / rows
             found["", "log_loss"] = logs[:, 0] / rows
-            found["", "calibration_error"] = metrics.calibration_error(Bins(*bins))
+            bins = Bins((rows * len(self.rankings))[:, None], predicted, true)
+            found["", "calibration_error"] = metrics.calibration_error(bins)
             ranked = np.stack([ranking.measure(weights) for ranking in self.rankings], axis=-1)
             for name, each in zip(_RANKED, ranked, strict=True):
                 found["", name] = metrics.mean(each)
@@ -196,6 +196,9 @@ class _Sample:
             found[label] = mine
         return found
 
+    def _by_rule(self, counts: NDArray[Any]) -> Iterator[tuple[Rule, NDArray[Any]]]:
+        return zip(self.chosen, np.split(counts, len(self.chosen), axis=1), strict=True)
+
     def _true_in(self, label: int) -> int:
         return len(np.unique(self.groups.codes[self.predictions.true_labels[:, label]]))
 
@@ -214,16 +217,16 @@ _OF_PROBABILITIES = ("brier", "calibration_error", "log_loss")
 _KINDS: dict[str, Kind] = {"log_loss": "loss", "calibration_error": "distance"}
 
 
-def _probability_columns(predictions: Predictions) -> Floats:
-    """Per row: squared error, log loss, and per bin decisions, their probabilities, and how many came true."""
+def _probability_columns(predictions: Predictions) -> Iterator[Floats]:
+    """``[rows]`` each: squared error, log loss, per bin its decisions' probabilities, and how many of them came true."""
     truth, marginals = predictions.true_labels, predictions.marginals
-    rows = len(truth)
-    squares = ((marginals - truth) ** 2).mean(axis=1)
-    logs = -np.log(np.maximum(predictions.posteriors[np.arange(rows), predictions.truth], np.finfo(float).tiny))
-    at = (metrics.bin_of(marginals) + BINS * np.arange(rows)[:, None]).ravel()
-    weights = (None, marginals.ravel(), truth.ravel().astype(float))
-    bins = [np.bincount(at, weight, rows * BINS).reshape(rows, BINS) for weight in weights]
-    return np.concatenate([squares[:, None], logs[:, None], *bins], axis=1)
+    yield ((marginals - truth) ** 2).mean(axis=1)
+    yield -np.log(np.maximum(predictions.scored.of_truth, np.finfo(float).tiny))
+    bins = metrics.bin_of(marginals)
+    for values in (marginals, truth.astype(float)):
+        for number in range(BINS):
+            # One label after the other, as the rows are summed: a sum by pairs has other last bits.
+            yield np.where(bins == number, values, 0.0).cumsum(axis=1)[:, -1]
 
 
 def _bins(predictions: Predictions) -> list[dict[str, float | int]]:
@@ -238,7 +241,7 @@ def _bins(predictions: Predictions) -> list[dict[str, float | int]]:
 def _curve(predictions: Predictions) -> list[dict[str, float]]:
     """The abstention curve at every twentieth of the rows, or where it has fewer points, at each."""
     right = predictions.answer == predictions.truth
-    curve = metrics.abstention(right, predictions.posteriors.max(axis=1))
+    curve = metrics.abstention(right, predictions.scored.highest)
     wanted = np.searchsorted(curve.coverage, np.arange(1, 21) / 20 - 1e-9)
     return [
         {"coverage": float(coverage), "confidence": float(confidence), "accuracy": float(accuracy)}

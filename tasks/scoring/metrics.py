@@ -13,12 +13,13 @@ leaves it out of a mean; 0 is scikit-learn's default; 1 is what the predecessor 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[Any]  # counts, or with weights sums of them
 Bools = NDArray[np.bool_]
 
 BINS = 15  # of calibration, as Guo et al. 2017 (arXiv:1706.04599) have them
@@ -35,20 +36,20 @@ class Tally(NamedTuple):
         rows: ``[...]``.
     """
 
-    hits: Floats
-    extra: Floats
-    missed: Floats
-    exact: Floats
-    rows: Floats
+    hits: Numbers
+    extra: Numbers
+    missed: Numbers
+    exact: Numbers
+    rows: Numbers
 
-    def columns(self) -> Floats:
+    def columns(self) -> Numbers:
         """All of it side by side, ``[..., 3 * labels + 2]``; ``Tally.read`` takes it apart again."""
         return np.concatenate(
-            [self.hits, self.extra, self.missed, self.exact[..., None], self.rows[..., None]], axis=-1, dtype=np.float64
+            [self.hits, self.extra, self.missed, self.exact[..., None], self.rows[..., None]], axis=-1
         )
 
     @classmethod
-    def read(cls, columns: Floats) -> Tally:
+    def read(cls, columns: Numbers) -> Tally:
         """What ``columns`` gave."""
         n = (columns.shape[-1] - 2) // 3
         hits, extra, missed = (columns[..., at * n : (at + 1) * n] for at in range(3))
@@ -64,11 +65,11 @@ def tally(truth: Bools, predicted: Bools) -> Tally:
     """
     exact = (truth == predicted).all(axis=1)
     return Tally(
-        (truth & predicted).astype(float),
-        (~truth & predicted).astype(float),
-        (truth & ~predicted).astype(float),
-        exact.astype(float),
-        np.ones(len(truth)),
+        (truth & predicted).astype(np.uint8),
+        (~truth & predicted).astype(np.uint8),
+        (truth & ~predicted).astype(np.uint8),
+        exact.astype(np.uint8),
+        np.ones(len(truth), np.uint8),
     )
 
 
@@ -278,7 +279,7 @@ def mean(values: Floats) -> Floats:
     return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1).astype(float), np.nan)
 
 
-def _ratio(above: Floats, below: Floats, zero_division: float) -> Floats:
+def _ratio(above: Numbers, below: Numbers, zero_division: float) -> Floats:
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
     ratios: Floats = np.divide(above, below, out=np.full(below.shape, zero_division, float), where=below > 0)
     return ratios

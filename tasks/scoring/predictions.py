@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from tasks.storage.tables import read_table
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+_AT_ONCE = 500  # rows as Python's objects
 _READ, _LOGS = ["row", "group", "labels", "valid", "answer", "error"], "log_probabilities"
 
 # Why a row is not scored, besides the reasons that a table of predictions gives.
@@ -68,6 +69,31 @@ class LabelSpace:
         return {frozenset(each): number for number, each in enumerate(self.sets)}
 
 
+class Probabilities(NamedTuple):
+    """What is kept of each row's probabilities, which are as many as there are allowed answers.
+
+    Args:
+        marginals: ``[rows, labels]``, each label's probability.
+        of_truth: ``[rows]``, of the right set.
+        highest: ``[rows]``, of the likeliest set.
+    """
+
+    marginals: Floats
+    of_truth: Floats
+    highest: Floats
+
+    @classmethod
+    def of(cls, posterior: Floats, truth: NDArray[np.intp], space: LabelSpace) -> Probabilities:
+        """From ``[rows, sets]``, which sum to 1 in each row."""
+        # One set after the other, whatever the number of rows at once: BLAS has other last bits for one row than for two.
+        by_label = [posterior[:, sets].cumsum(axis=1)[:, -1:].sum(axis=1) for sets in space.membership.T]
+        return cls(np.stack(by_label, axis=1), posterior[np.arange(len(truth)), truth], posterior.max(axis=1))
+
+    def at(self, where: NDArray[np.intp]) -> Probabilities:
+        """Those of these rows."""
+        return Probabilities(*(each[where] for each in self))
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """A model's answers to the rows of one split that could be scored.
@@ -75,9 +101,9 @@ class Predictions:
     Args:
         space: The allowed answers.
         rows: ``[rows]``, positions in the split.
-        groups: One per row: rows of a group were drawn together.
+        groups: One text per row, as Arrow has it: rows of a group were drawn together.
         truth: ``[rows]``, numbers of the right sets.
-        posterior: ``[rows, sets]``, probabilities that sum to 1; None where the model wrote its answers.
+        probabilities: None where the model wrote its answers.
         answer: ``[rows]``, the number of the set that it answers, -1 where that could not be read.
         valid: ``[rows]``, how much of all that it could have written the allowed answers make up.
         rejected: Rows that could not be scored, by reason.
@@ -85,9 +111,9 @@ class Predictions:
 
     space: LabelSpace
     rows: NDArray[np.int64]
-    groups: tuple[str, ...]
+    groups: pa.StringArray
     truth: NDArray[np.intp]
-    posterior: Floats | None
+    probabilities: Probabilities | None
     answer: NDArray[np.intp]
     valid: Floats
     rejected: Counter[str]
@@ -105,36 +131,40 @@ class Predictions:
         """``[rows, labels]``; an answer that could not be read has none."""
         return np.where(self.answer[:, None] >= 0, self.space.membership[self.answer], False)
 
-    @cached_property
+    @property
+    def scored(self) -> Probabilities:
+        """``probabilities``, which must be there.
+
+        Raises:
+            ValueError: The model wrote its answers.
+        """
+        if self.probabilities is None:
+            raise ValueError("Written answers have no probabilities.")
+        return self.probabilities
+
+    @property
     def marginals(self) -> Floats:
         """``[rows, labels]``, each label's probability.
 
         Raises:
             ValueError: The model wrote its answers.
         """
-        return self.posteriors @ self.space.membership
-
-    @property
-    def posteriors(self) -> Floats:
-        """``posterior``, which must be there.
-
-        Raises:
-            ValueError: The model wrote its answers.
-        """
-        if self.posterior is None:
-            raise ValueError("Written answers have no probabilities.")
-        return self.posterior
+        return self.scored.marginals
 
     def at(self, rows: NDArray[np.int64]) -> Predictions:
         """The predictions for these positions in the split, in their order; all of them must be there."""
-        where = np.searchsorted(self.rows, rows)
-        posterior = None if self.posterior is None else self.posterior[where]
+        if np.array_equal(self.rows, rows):
+            return self
+        return self.take(np.searchsorted(self.rows, rows))
+
+    def take(self, where: NDArray[np.intp]) -> Predictions:
+        """These of the predictions, in this order."""
         return replace(
             self,
             rows=self.rows[where],
-            groups=tuple(self.groups[at] for at in where),
+            groups=self.groups.take(pa.array(where)),
             truth=self.truth[where],
-            posterior=posterior,
+            probabilities=self.probabilities and self.probabilities.at(where),
             answer=self.answer[where],
             valid=self.valid[where],
         )
@@ -143,9 +173,11 @@ class Predictions:
         """The same rows with the probabilities of someone else.
 
         Args:
-            posterior: ``[rows, sets]``; each row sums to 1.
+            posterior: ``[rows, sets]``, or ``[sets]`` that all rows have; each row sums to 1.
         """
-        return replace(self, posterior=posterior, answer=posterior.argmax(axis=1), valid=np.ones(len(self)))
+        every = np.broadcast_to(posterior, (len(self), len(self.space.sets)))
+        shares = Probabilities.of(every, self.truth, self.space)
+        return replace(self, probabilities=shares, answer=every.argmax(axis=1), valid=np.ones(len(self)))
 
 
 def read_predictions(paths: Iterable[Path], space: LabelSpace, split: str = "the split") -> Predictions:
@@ -162,41 +194,57 @@ def read_predictions(paths: Iterable[Path], space: LabelSpace, split: str = "the
         TornFile: A table is damaged.
     """
     rejected: Counter[str] = Counter()
-    kept: list[tuple[int, str, int, int, float]] = []
-    shares: list[Floats] = []
-    for path in paths:
-        table = read_table(path, PREDICTIONS, [*_READ, _LOGS])
-        mine = []
-        for at, row in enumerate(table.select(_READ).to_pylist()):
-            if reason := _why_not(row, space):
-                rejected[reason] += 1
-                continue
-            mine.append(at)
-            truth, answer = space.numbers[frozenset(row["labels"])], _number(row["answer"], space)
-            kept.append((row["row"], row["group"], truth, answer, np.nan if row["valid"] is None else row["valid"]))
-        # As Python's lists they would take four times as much.
-        numbers = table.column(_LOGS).take(pa.array(mine, pa.int64())).combine_chunks().flatten()
-        shares.append(softmax(numbers.to_numpy().reshape(-1, len(space.sets))))
-    if not kept:
+    parts = [
+        part
+        for path in paths
+        for batch in read_table(path, PREDICTIONS, [*_READ, _LOGS]).to_batches(_AT_ONCE)
+        if len(part := _scored(batch, space, rejected))
+    ]
+    if not parts:
         told = ", ".join(f"{reason} {n:,}" for reason, n in rejected.most_common()) or "it has no rows"
         raise NothingScored(
             f"No row of {split} could be scored: {told}. Look at the rows' messages in the job's chunks."
         )
-    order = sorted(range(len(kept)), key=lambda at: kept[at][0])
-    rows, groups, truths, answers, valid = zip(*(kept[at] for at in order), strict=True)
-    if len(set(rows)) != len(rows):
+    found = _together(parts, rejected)
+    if (found.rows[1:] > found.rows[:-1]).all():
+        return found
+    order = np.argsort(found.rows, kind="stable")
+    if not np.diff(found.rows[order]).all():
         raise PermanentError("A row stands twice in the predictions. Move the job's folder away and run again.")
-    posterior = np.concatenate(shares)
+    return found.take(order)
+
+
+def _scored(batch: pa.RecordBatch, space: LabelSpace, rejected: Counter[str]) -> Predictions:
+    """A batch's rows that can be scored; the others are counted."""
+    rows = batch.select(_READ).to_pylist()
+    why = [_why_not(row, space) for row in rows]
+    rejected.update(filter(None, why))
+    where = np.array([at for at, reason in enumerate(why) if not reason], np.int64)
+    mine = [rows[at] for at in where]
+    truth = np.array([space.numbers[frozenset(row["labels"])] for row in mine], np.intp)
+    # As Python's lists they would take four times as much.
+    logs = batch.column(_LOGS).take(pa.array(where)).flatten().to_numpy().reshape(-1, len(space.sets))
     return Predictions(
         space,
-        np.array(rows, np.int64),
-        groups,
-        np.array(truths, np.intp),
-        posterior[order] if len(posterior) else None,
-        np.array(answers, np.intp),
-        np.array(valid, float),
+        np.array([row["row"] for row in mine], np.int64),
+        batch.column("group").take(pa.array(where)),
+        truth,
+        Probabilities.of(softmax(logs), truth, space) if len(logs) else None,
+        np.array([_number(row["answer"], space) for row in mine], np.intp),
+        np.array([row["valid"] for row in mine], float),
         rejected,
     )
+
+
+def _together(parts: Sequence[Predictions], rejected: Counter[str]) -> Predictions:
+    """One after the other."""
+    scored = [part.probabilities for part in parts if part.probabilities]
+    shares = Probabilities(*map(np.concatenate, zip(*scored, strict=True))) if scored else None
+    rows, truth, answer, valid = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "truth", "answer", "valid")
+    )
+    groups = pa.concat_arrays([part.groups for part in parts])
+    return Predictions(parts[0].space, rows, groups, truth, shares, answer, valid, rejected)
 
 
 def from_marginals(marginals: Floats, space: LabelSpace) -> Floats:

@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from tasks.pages.drawn import write_page
 from tasks.pages.page import Page, Pictures, Plot, Section, Table
 from tasks.pages.plots import curves
 from tasks.pages.words import markdown_table
 from tasks.scoring import metrics
+from tasks.scoring.bootstrap import Groups
 from tasks.scoring.figures import NAMES, OWN_RULE, VERSION, measure
 from tasks.scoring.predictions import REASONS, Predictions
 from tasks.scoring.published import Published, published_for
@@ -35,6 +37,8 @@ from tasks.storage.errors import PermanentError
 from tasks.storage.files import write_bytes
 
 _POINTS = 100  # of a curve
+
+Curve = tuple[list[float], list[float]]
 
 
 class CountsDiffer(PermanentError):
@@ -112,21 +116,20 @@ def worst_rows(predictions: Predictions, most: int = 12) -> list[tuple[int, str]
     """
     space, chosen = predictions.space, predictions.answer != predictions.truth
     wrong = np.flatnonzero(chosen)
-    of_truth = predictions.posteriors[wrong, predictions.truth[wrong]]
-    first = wrong[np.argsort(of_truth, kind="stable")[:most]]
+    shares = predictions.scored
+    first = wrong[np.argsort(shares.of_truth[wrong], kind="stable")[:most]]
 
     def words(at: int) -> str:
         said, right = (
             ", ".join(space.sets[each]) or "none" for each in (predictions.answer[at], predictions.truth[at])
         )
-        said_p, right_p = (predictions.posteriors[at, each] for each in (predictions.answer[at], predictions.truth[at]))
-        return f"says {said} ({said_p:.2f}), is {right} ({right_p:.2g})"
+        return f"says {said} ({shares.highest[at]:.2f}), is {right} ({shares.of_truth[at]:.2g})"
 
     return [(int(predictions.rows[at]), words(at)) for at in first]
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> Report:
-    """Write the report; an older one in its place is replaced.
+    """Write the report; one that is there and would be the same is left alone.
 
     Raises:
         CountsDiffer: A model was not scored on every row, or on a row twice; nothing is written.
@@ -134,7 +137,9 @@ def write_report(folder: Path, evaluation: Evaluation) -> Report:
     """
     figures = _figures(evaluation)
     write_bytes(folder / "report.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())
-    html = write_bytes(folder / "report.html", _page(figures, evaluation).html().encode())
+    curve = _threshold_curve(evaluation.validation) if evaluation.validation else None
+    made_of = json.dumps([figures, curve, list(evaluation.worst)])
+    html = write_page(folder / "report.html", made_of, Path(__file__).parent, lambda: _page(figures, evaluation, curve))
     return Report(folder, html, _markdown(figures, html))
 
 
@@ -150,7 +155,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
             "thresholds": {"overall": model.thresholds.overall, "tuned_on_rows": model.thresholds.rows},
             **found,
             "rejected": dict(model.predictions.rejected.most_common()),
-            **({"unread": _unread(model.predictions)} if model.predictions.posterior is None else {}),
+            **({"unread": _unread(model.predictions)} if model.predictions.probabilities is None else {}),
             **({"valid": _valid(model.predictions)} if model.kind not in ("baseline", "constant", "written") else {}),
         }
         if model is not adapter:
@@ -189,7 +194,7 @@ def _check_rows(model: Model, evaluation: Evaluation) -> None:
 def _unread(predictions: Predictions) -> dict[str, Any]:
     """How many written answers could not be read."""
     failed = predictions.answer < 0
-    _, codes = np.unique(np.asarray(predictions.groups, dtype=str), return_inverse=True)
+    codes = Groups.of(predictions.groups).codes
     hits, sizes = np.bincount(codes, failed), np.bincount(codes)
     low, high = clustered(hits.tolist(), sizes.tolist())
     return {"rows": int(failed.sum()), "share": float(failed.mean()), "interval_95": [low, high], "n": len(predictions)}
@@ -208,7 +213,7 @@ def _confusion(predictions: Predictions) -> list[list[int]]:
     return found
 
 
-def _page(figures: Mapping[str, Any], evaluation: Evaluation) -> Page:
+def _page(figures: Mapping[str, Any], evaluation: Evaluation, curve: Curve | None) -> Page:
     mine = figures["models"][evaluation.adapter.name]
     single = evaluation.adapter.predictions.space.is_single
     first = ("subset_accuracy", "f1_macro") if single else ("f1_micro", "f1_macro", "subset_accuracy")
@@ -221,11 +226,11 @@ def _page(figures: Mapping[str, Any], evaluation: Evaluation) -> Page:
             "Rejected": figures["rows"] - figures["scored"],
             **({"Verdict": figures["verdict"]["outcome"]} if figures["verdict"] else {}),
         },
-        sections=list(_sections(figures, evaluation)),
+        sections=list(_sections(figures, evaluation, curve)),
     )
 
 
-def _sections(figures: Mapping[str, Any], evaluation: Evaluation) -> Iterator[Section]:
+def _sections(figures: Mapping[str, Any], evaluation: Evaluation, curve: Curve | None) -> Iterator[Section]:
     adapter = evaluation.adapter
     mine = figures["models"][adapter.name]
     single = adapter.predictions.space.is_single
@@ -240,12 +245,12 @@ def _sections(figures: Mapping[str, Any], evaluation: Evaluation) -> Iterator[Se
         yield _rules(mine)
     yield _labels(mine, figures.get("confusion"))
     yield Section("Are the probabilities right?", _calibration_words(mine), list(_calibration(mine)))
-    if evaluation.validation is not None and not single:
+    if evaluation.validation is not None and curve is not None and not single:
         yield Section(
             "Thresholds",
             f"F1 micro on the {len(evaluation.validation):,} rows of validation, by the one threshold for all labels. The "
             f"best one, {adapter.thresholds.overall:.3g}, was taken to {evaluation.split} as it was.",
-            [_threshold_plot(evaluation.validation)],
+            [curves("F1 micro by threshold, on validation", {"F1 micro": curve}, "threshold", "F1 micro")],
         )
     if evaluation.worst:
         yield Section(
@@ -403,15 +408,10 @@ def _calibration(mine: Mapping[str, Any]) -> Iterator[Plot]:
     )
 
 
-def _threshold_plot(validation: Predictions) -> Plot:
+def _threshold_curve(validation: Predictions) -> Curve:
     thresholds, f1 = threshold_curve(validation.true_labels.ravel(), validation.marginals.ravel())
     some = np.unique(np.linspace(0, len(thresholds) - 1, _POINTS).round().astype(int))[::-1]
-    return curves(
-        "F1 micro by threshold, on validation",
-        {"F1 micro": (thresholds[some].tolist(), f1[some].tolist())},
-        "threshold",
-        "F1 micro",
-    )
+    return thresholds[some].tolist(), f1[some].tolist()
 
 
 def _rows(figures: Mapping[str, Any]) -> Section:

@@ -8,7 +8,7 @@ passes when the whole interval lies above the least difference that was asked fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, erfc, isnan, sqrt
 from statistics import NormalDist
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Interval, plain, tails
+from tasks.scoring.bootstrap import Groups, Interval, plain, tails, weigh
 from tasks.scoring.figures import NAMES, OWN_RULE, SMALLER_IS_BETTER, decided, rule_of
 from tasks.scoring.metrics import Tally
 from tasks.scoring.predictions import Predictions
@@ -137,7 +137,7 @@ def compare(
     if not len(rows):
         raise OtherRows("The two models have no row in common. Compare them on the same split.")
     ours, theirs = new[0].at(rows), old[0].at(rows)
-    if ours.space.labels != theirs.space.labels or ours.groups != theirs.groups:
+    if ours.space.labels != theirs.space.labels or not ours.groups.equals(theirs.groups):
         raise OtherRows("The two models were asked about other labels or groups. Compare them on the same version.")
     if (ours.true_labels != theirs.true_labels).any():
         raise OtherRows("The rows have other labels for the two models. Compare them on the same dataset version.")
@@ -157,13 +157,13 @@ def compare(
         len(rows),
         groups.n,
         only_one,
-        mcnemar(right[0], right[1], ours.groups),
+        mcnemar(right[0], right[1], groups.codes),
         needed,
         reach * spread if spread > 0 else None,
     )
 
 
-def mcnemar(new: NDArray[np.bool_], old: NDArray[np.bool_], groups: Sequence[str]) -> McNemar:
+def mcnemar(new: NDArray[np.bool_], old: NDArray[np.bool_], groups: NDArray[np.intp]) -> McNemar:
     """Whether two models are right equally often, from the rows where just one of them is.
 
     Exact (binomial, two-sided) where each group is one row; else the rows of a group count as one draw (Yang, Sun and
@@ -172,13 +172,12 @@ def mcnemar(new: NDArray[np.bool_], old: NDArray[np.bool_], groups: Sequence[str
     Args:
         new: ``[rows]`` whether the one is right.
         old: ``[rows]`` whether the other one is.
-        groups: One per row.
+        groups: ``[rows]``, numbers of their groups.
     """
     only_new, only_old = int((new & ~old).sum()), int((old & ~new).sum())
-    if len(set(groups)) == len(groups):
+    if len(np.unique(groups)) == len(groups):
         return McNemar(only_new, only_old, _binomial(only_new, only_old), "exact McNemar test")
-    codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
-    apart = np.bincount(codes, new.astype(float) - old)
+    apart = np.bincount(groups, new.astype(float) - old)
     squares = float((apart**2).sum())
     p = erfc(sqrt(float(apart.sum()) ** 2 / squares / 2)) if squares else 1.0
     return McNemar(only_new, only_old, p, "McNemar test for rows in groups")
@@ -198,14 +197,14 @@ def _differences(
 ) -> tuple[dict[str, Interval], float]:
     """New minus old for every metric of decisions, and the spread of the one that decides."""
     columns = [
-        metrics.tally(each.true_labels, decide(each, rule_of(name, each), thresholds)).columns()
+        groups.sums(metrics.tally(each.true_labels, decide(each, rule_of(name, each), thresholds)).columns())
         for name in OWN_RULE
         for each, thresholds in (new, old)
     ]
-    sums = groups.sums(np.concatenate(columns, axis=1))
+    sums = np.concatenate(columns, axis=1)
 
     def apart(weights: Floats) -> Floats:
-        parts = np.split(weights @ sums, len(columns), axis=1)
+        parts = np.split(weigh(weights, sums), len(columns), axis=1)
         values = [decided(name, Tally.read(parts[at])) for at, name in enumerate(n for n in OWN_RULE for _ in new)]
         return np.stack(
             [

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, f1_interval, interval, plain, share_interval
+from tasks.scoring.bootstrap import Groups, f1_interval, interval, plain, share_interval, weigh
 from tasks.scoring.metrics import Tally
 from tasks.scoring.verdict import mcnemar
 
@@ -91,7 +91,7 @@ def compare(
             for method in methods
         },
         "mcnemar": [
-            _paired(truth, one, other, (given[one.name], given[other.name]), groups)
+            _paired(truth, one, other, (given[one.name], given[other.name]), drawn)
             for one, other in combinations(methods, 2)
             if not (one.is_baseline and other.is_baseline)
         ],
@@ -114,9 +114,9 @@ def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[
     either = is_true | is_given
     bearing = min((n for n in (drawn.effective(each) for each in either.T) if n), default=0)
     sums = drawn.sums(rows)
-    draws = drawn.replicate(lambda weights: macro(weights @ sums))[:, 0]
+    draws = drawn.replicate(lambda weights: macro(weigh(weights, sums)))[:, 0]
     mean_f1 = interval(float(macro(rows.sum(axis=0))[0]), draws, drawn.n, bearing)
-    apart = zip(*(each.T for each in Tally.read(sums)[:3]), either.sum(axis=0).tolist(), strict=True)
+    apart = zip(*(each.T for each in Tally.read(sums.astype(float))[:3]), either.sum(axis=0).tolist(), strict=True)
     f1 = [plain(f1_interval(*counts)) | {"n": n} for *counts, n in apart]
     hits = is_true & is_given
     precision = [_share(hits[:, at], is_given[:, at], drawn) for at in classes]
@@ -143,9 +143,9 @@ def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_], drawn: Groups) -> 
 
 
 def _paired(
-    truth: NDArray[np.intp], one: Method, other: Method, numbers: Sequence[NDArray[np.intp]], groups: Sequence[str]
+    truth: NDArray[np.intp], one: Method, other: Method, numbers: Sequence[NDArray[np.intp]], drawn: Groups
 ) -> dict[str, Any]:
-    found = mcnemar(numbers[0] == truth, numbers[1] == truth, groups)
+    found = mcnemar(numbers[0] == truth, numbers[1] == truth, drawn.codes)
     return {
         "one": one.name,
         "other": other.name,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.scoring.predictions import LabelSpace, Predictions, from_marginals
+from tasks.scoring.predictions import LabelSpace, Predictions, Probabilities, from_marginals
 
 LABELS = ("cat", "dog", "bird")
 
@@ -68,9 +69,9 @@ def predictions(
     return Predictions(
         space,
         np.arange(len(truth)),
-        groups,
+        pa.array(groups),
         numbers,
-        posterior,
+        Probabilities.of(posterior, numbers, space),
         posterior.argmax(axis=1),
         np.ones(len(truth)),
         Counter(),

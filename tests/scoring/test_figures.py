@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tasks.scoring.figures import measure
-from tasks.scoring.predictions import Predictions
+from tasks.scoring.predictions import Predictions, from_marginals
 from tasks.scoring.thresholds import Thresholds
 from tests.scoring.drawn import draw, every, one_of, predictions
 
@@ -34,7 +35,7 @@ def test_every_figure_is_that_of_scikit_learn_under_its_rule(model: Predictions)
         "auroc": sklearn.roc_auc_score(truth, likely, average="macro"),
         "average_precision": sklearn.average_precision_score(truth, likely, average="macro"),
         "brier": np.mean([sklearn.brier_score_loss(truth[:, at], likely[:, at]) for at in range(3)]),
-        "log_loss": sklearn.log_loss(model.truth, model.posteriors, labels=range(8)),
+        "log_loss": sklearn.log_loss(model.truth, from_marginals(likely, model.space), labels=range(8)),
     }
     assert pytest.approx(expected, abs=1e-12) == {name: found[name]["value"] for name in expected}
     for name, each_found in found.items():
@@ -58,7 +59,7 @@ def test_where_there_is_one_label_per_row_all_follows_from_the_likeliest_class()
 def test_each_label_says_in_how_many_groups_it_is_true(model: Predictions) -> None:
     found = measure(model, THRESHOLDS)["labels"]
     for label, true in zip(model.space.labels, model.true_labels.T, strict=True):
-        groups = {group for group, is_true in zip(model.groups, true, strict=True) if is_true}
+        groups = {group for group, is_true in zip(model.groups.to_pylist(), true, strict=True) if is_true}
         assert (len(groups), int(true.sum())) == (found[label]["groups"], found[label]["rows"])
 
 
@@ -73,22 +74,14 @@ def test_a_label_that_is_nowhere_has_no_figure_and_is_left_out_of_the_means() ->
 
 
 def test_rows_of_one_group_count_as_one_draw(model: Predictions) -> None:
-    five = replace(
-        model,
-        rows=np.arange(5 * len(model)),
-        groups=model.groups * 5,
-        truth=np.tile(model.truth, 5),
-        posterior=np.tile(model.posteriors, (5, 1)),
-        answer=np.tile(model.answer, 5),
-        valid=np.tile(model.valid, 5),
-    )
+    five = replace(model.take(np.tile(np.arange(len(model)), 5)), rows=np.arange(5 * len(model)))
     alone, copies = (measure(each, THRESHOLDS)["metrics"]["auroc"] for each in (model, five))
     assert pytest.approx(alone["value"]) == copies["value"]
     assert pytest.approx(alone["interval_95"], abs=0.01) == copies["interval_95"]
 
 
 def test_rows_of_a_single_group_have_figures_and_intervals_that_promise_next_to_nothing(model: Predictions) -> None:
-    found = measure(replace(model, groups=("one",) * len(model)), THRESHOLDS)["metrics"]
+    found = measure(replace(model, groups=pa.array(["one"] * len(model))), THRESHOLDS)["metrics"]
     many = measure(model, THRESHOLDS)["metrics"]
     assert pytest.approx({name: each["value"] for name, each in many.items()}) == {
         name: each["value"] for name, each in found.items()
@@ -98,7 +91,7 @@ def test_rows_of_a_single_group_have_figures_and_intervals_that_promise_next_to_
 
 
 def test_written_answers_have_figures_of_decisions_alone(model: Predictions) -> None:
-    written = replace(model, posterior=None, answer=np.where(np.arange(len(model)) % 4, model.answer, -1))
+    written = replace(model, probabilities=None, answer=np.where(np.arange(len(model)) % 4, model.answer, -1))
     found = measure(written, THRESHOLDS)
     assert {"f1_micro", "f1_macro", "subset_accuracy", "hamming_loss"} == set(found["metrics"])
     assert "written answer" == found["metrics"]["f1_micro"]["rule"]

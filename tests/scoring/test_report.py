@@ -28,7 +28,7 @@ def evaluated(**changed: Any) -> Evaluation:
     validation, test = draw(np.random.default_rng(1), 150), draw(np.random.default_rng(2), 200)
     test = replace(test, rejected=Counter({"damaged": 2, "no-label": 1}))
     thresholds = tune(validation, validation.space.labels, {})
-    written = replace(test, posterior=None, answer=np.where(np.arange(len(test)) % 10, test.answer, -1))
+    written = replace(test, probabilities=None, answer=np.where(np.arange(len(test)) % 10, test.answer, -1))
     models = [
         Model("adapter", "adapter", test, thresholds),
         *(
@@ -109,6 +109,16 @@ def test_equal_predictions_give_equal_bytes(tmp_path: Path) -> None:
         write_report(tmp_path / folder, evaluated())
     assert (tmp_path / "one" / "report.json").read_bytes() == (tmp_path / "other" / "report.json").read_bytes()
     assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "other" / "report.html").read_bytes()
+
+
+def test_a_page_that_would_be_the_same_is_not_drawn_again(tmp_path: Path) -> None:
+    given = evaluated()
+    first = write_report(tmp_path, given)
+    before = first.html.stat()
+    write_report(tmp_path, given)
+    assert before.st_ino == first.html.stat().st_ino
+    write_report(tmp_path, replace(given, worst=[("data:image/jpeg;base64,", "says cat, is dog")]))
+    assert "says cat, is dog" in first.html.read_text("utf-8")
 
 
 def test_a_baseline_that_always_answers_nothing_has_the_figures_that_follow(tmp_path: Path) -> None:

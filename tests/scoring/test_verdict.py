@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.scoring import metrics
 from tasks.scoring.figures import rule_of
 from tasks.scoring.metrics import Tally
-from tasks.scoring.predictions import Predictions
+from tasks.scoring.predictions import Predictions, from_marginals
 from tasks.scoring.thresholds import Thresholds, decide
 from tasks.scoring.verdict import OtherRows, Verdict, compare, mcnemar
 from tests.scoring.drawn import draw, every, predictions
@@ -22,7 +24,7 @@ def worse(model: Predictions, spoiled: int, seed: int = 0) -> Predictions:
     """The same model, whose probabilities of some rows are those of other rows."""
     random = np.random.default_rng(seed)
     rows = random.choice(len(model), spoiled, replace=False)
-    posterior = model.posteriors.copy()
+    posterior = from_marginals(model.marginals, model.space)
     posterior[rows] = posterior[random.permutation(len(model))[:spoiled]]
     return model.instead(posterior)
 
@@ -93,6 +95,15 @@ def test_about_the_n_that_is_named_shows_the_difference_in_80_of_100_test_sets()
     assert pytest.approx(0.8, abs=0.2) == np.mean(passed)
 
 
+def test_a_verdict_holds_no_floats_of_every_count_of_every_row() -> None:
+    model = draw(np.random.default_rng(10), 20_000, most=1)
+    tracemalloc.start()
+    judged(model, model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000 * len(model)  # 88 counts, each once as a float, would be 704 beside all else
+
+
 def test_rows_that_only_one_could_be_scored_on_are_left_out_and_counted() -> None:
     model = draw(np.random.default_rng(6), 100)
     verdict = judged(model, model.at(model.rows[5:]))
@@ -106,7 +117,7 @@ def test_models_that_were_asked_something_else_are_not_compared() -> None:
     with pytest.raises(OtherRows, match="other labels for the two models"):
         judged(model, replace(model, truth=(model.truth + 1) % 8))
     with pytest.raises(OtherRows, match="other labels or groups"):
-        judged(model, replace(model, groups=tuple(f"{group}?" for group in model.groups)))
+        judged(model, replace(model, groups=pa.array([f"{group}?" for group in model.groups])))
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -114,7 +125,7 @@ def test_exact_mcnemar_is_the_binomial_test(only_new: int, only_old: int) -> Non
     stats = pytest.importorskip("scipy.stats")
     new = np.array([True] * only_new + [False] * only_old + [True])
     old = np.array([False] * only_new + [True] * only_old + [True])
-    found = mcnemar(new, old, [str(at) for at in range(len(new))])
+    found = mcnemar(new, old, np.arange(len(new)))
     expected = stats.binomtest(only_new, only_new + only_old).pvalue if only_new + only_old else 1.0
     assert (only_new, only_old, "exact McNemar test") == (found.only_new, found.only_old, found.how)
     assert pytest.approx(expected, abs=1e-12) == found.p
@@ -123,11 +134,11 @@ def test_exact_mcnemar_is_the_binomial_test(only_new: int, only_old: int) -> Non
 def test_mcnemar_of_rows_that_come_in_groups_is_not_fooled_by_copies() -> None:
     random = np.random.default_rng(8)
     apart = random.random(60) < 0.65  # what 60 images say; a fair coin would not be far off
-    alone = mcnemar(apart, ~apart, [str(at) for at in range(60)])
-    copies = mcnemar(np.repeat(apart, 5), np.repeat(~apart, 5), [str(at // 5) for at in range(300)])
+    alone = mcnemar(apart, ~apart, np.arange(60))
+    copies = mcnemar(np.repeat(apart, 5), np.repeat(~apart, 5), np.arange(300) // 5)
     assert 5 * alone.only_new == copies.only_new
     assert pytest.approx(alone.p, rel=0.5) == copies.p
-    assert mcnemar(np.repeat(apart, 5), np.repeat(~apart, 5), [str(at) for at in range(300)]).p < copies.p / 50
+    assert mcnemar(np.repeat(apart, 5), np.repeat(~apart, 5), np.arange(300)).p < copies.p / 50
 
 
 def test_when_nothing_differs_a_wrong_pass_is_rare() -> None:
