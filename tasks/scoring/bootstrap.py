@@ -1,19 +1,15 @@
 """Intervals for any metric, by groups: of 3 crops of one image we know little more than of one.
 
-Shares of what was counted (precision, recall, accuracy) have ``stats.intervals.clustered``, and so has F1: it is
-``2 J / (1 + J)`` of the share J of right answers among all rows where a label is or is said.
+How far each group pulls a figure towards itself (the jackknife over groups, linearised) says how far the figure spreads.
+The interval is Wilson's for as many single cases as have that error (``stats.intervals.by_groups``). F1 has that of
+``2 J / (1 + J)``: J is the share of right answers among all rows where a label is or is said. The mean of labels has its
+interval from theirs (``stats.intervals.mean``): a label that is true in few groups makes it wide, but not the others'.
 
-For all others groups are drawn with replacement, as many as there are (the cluster bootstrap), 2,000 times; a metric is
-computed of every draw at once, from weights per group. How far the draws spread is the standard error, and the interval is
-Wilson's for as many single cases as have that error. Student's t has the degrees of the groups in which a row bears on the
-figure: effective ones, since a group of 30 rows among groups of one leaves few of them.
+For what is no such sum (the calibration error) groups are drawn with replacement, as many as there are, 2,000 times: the
+cluster bootstrap.
 
 Coverage over shares of a label from 5 to 50 %, 17 to 200 groups, equal and very unequal ones, is printed by
 ``python -m bench.intervals`` and stands in docs/decisions.md.
-
-Where every draw gives the same figure (a perfect model, a label that is never found) the spread says nothing. Then the end
-that is not at 0 or 1 is what would still be seen one time in forty: ``0.025 ** (1 / n)`` of the way, n being the groups
-that could have shown something else (Clopper and Pearson 1934).
 """
 
 from __future__ import annotations
@@ -31,14 +27,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.stats.intervals import clustered, score, student
+from tasks.scoring.metrics import Ranking
+from tasks.stats.intervals import by_groups, clustered, mean, pulls, score, spread, student
 
 Floats = NDArray[np.float64]
 
 ROUNDS = 2_000
 _AT_ONCE = 250_000  # weights at a time, 2 MB: more leave the cache, and take thrice the time
-_BLOCK = 1_000  # groups whose counts are made floats at a time
-_TAIL = 0.025
+_BLOCK = 1_000  # names that are hashed at a time
 
 # A share lies between 0 and 1, a loss above 0. A distance is the size of a difference: drawing again makes it larger.
 Kind = Literal["share", "loss", "distance"]
@@ -106,11 +102,6 @@ class Groups:
             found[:, at] = np.bincount(self.codes, column, self.n)
         return found
 
-    def effective(self, rows: NDArray[np.bool_]) -> float:
-        """As how many equal groups these rows count (Kish 1965): never more than they stand in; 0 of no row."""
-        sizes = np.bincount(self.codes[rows], minlength=self.n).astype(float)
-        return float(sizes.sum() ** 2 / max((sizes**2).sum(), 1))
-
     def draws(self, rounds: int = ROUNDS) -> Iterator[Floats]:
         """How often each group is drawn, some rounds at a time: ``[rounds, groups]``."""
         random = np.random.default_rng(self.seed)
@@ -134,17 +125,6 @@ class Groups:
         return np.concatenate([statistic(weights) for weights in self.draws(rounds)])
 
 
-def weigh(weights: Floats, sums: NDArray[Any]) -> Floats:
-    """Counts of draws, ``weights @ sums``: ``[some, groups]`` by ``[groups, k]``.
-
-    They are made floats some groups at a time, which gives the same: whole numbers have no last bits to lose.
-    """
-    found = np.zeros((len(weights), sums.shape[1]))
-    for start in range(0, len(sums), _BLOCK):
-        found += weights[:, start : start + _BLOCK] @ sums[start : start + _BLOCK].astype(float)
-    return found
-
-
 def share_interval(hits: Floats, cases: Floats) -> Interval:
     """The 95 % interval of a share of what was counted; there is no figure where nothing was.
 
@@ -152,10 +132,9 @@ def share_interval(hits: Floats, cases: Floats) -> Interval:
         hits: ``[groups]``.
         cases: ``[groups]``.
     """
-    some = cases > 0
-    if not some.any():
+    if not cases.any():
         return Interval(np.nan, np.nan, np.nan)
-    return Interval(float(hits.sum() / cases.sum()), *clustered(hits[some].tolist(), cases[some].tolist()))
+    return Interval(float(hits.sum() / cases.sum()), *clustered(hits, cases))
 
 
 def f1_interval(hits: Floats, extra: Floats, missed: Floats) -> Interval:
@@ -169,50 +148,103 @@ def f1_interval(hits: Floats, extra: Floats, missed: Floats) -> Interval:
     return Interval(*(2 * share / (1 + share) for share in share_interval(hits, hits + extra + missed)))
 
 
-def interval(value: float, replicates: Floats, groups: int, could_differ: float, kind: Kind = "share") -> Interval:
+def f1_macro_interval(hits: Floats, extra: Floats, missed: Floats) -> Interval:
+    """The 95 % interval of the mean F1 of labels.
+
+    Args:
+        hits: ``[groups, labels]``; the others the same.
+        extra: As for ``f1_interval``.
+        missed: As for ``f1_interval``.
+    """
+    cases = hits + extra + missed
+    return mean_interval(
+        [f1_interval(*each) for each in zip(hits.T, extra.T, missed.T, strict=True)],
+        [pulls(*each) for each in zip(hits.T, cases.T, strict=True)],
+    )
+
+
+def mean_interval(found: Sequence[Interval], pulled: Sequence[Floats]) -> Interval:
+    """The 95 % interval of the mean of those figures that exist.
+
+    Args:
+        found: Each figure.
+        pulled: How far each group pulls each, ``[groups]``; how strongly does not matter.
+    """
+    known = [(each, mine) for each, mine in zip(found, pulled, strict=True) if not np.isnan(each.value)]
+    if not known:
+        return Interval(np.nan, np.nan, np.nan)
+    values = [each.value for each, _ in known]
+    ends = mean(values, [(each.low, each.high) for each, _ in known], [mine for _, mine in known])
+    return Interval(float(np.mean(values)), *ends)
+
+
+def row_interval(sums: Floats, sizes: Floats, kind: Kind = "share") -> Interval:
+    """The 95 % interval of a mean over rows.
+
+    Args:
+        sums: ``[groups]``.
+        sizes: ``[groups]``, rows.
+        kind: What the mean is.
+    """
+    value, held, pulled = float(sums.sum() / sizes.sum()), sizes / sizes.sum(), pulls(sums, sizes)
+    if kind == "share":
+        return Interval(value, *by_groups(value, pulled, held))
+    error, degrees = spread(pulled, held, 2 / value if value else 0.0)
+    if degrees < 1 or not error:
+        return Interval(value, np.nan, np.nan)
+    reach = student(degrees) * error / value
+    return Interval(value, value * exp(-reach), value * exp(reach))
+
+
+def ranking_intervals(
+    truth: NDArray[np.bool_], found: Ranking, groups: Groups
+) -> tuple[tuple[Interval, Floats], tuple[Interval, Floats]]:
+    """AUROC and average precision of a label with their 95 % intervals, each with how far groups pull it.
+
+    Args:
+        truth: ``[rows]``.
+        found: Of these rows.
+        groups: Of these rows.
+    """
+    columns = [truth, ~truth, found.of_auroc * truth, found.of_auroc * ~truth, found.of_average_precision]
+    true, false, *sums = groups.sums(np.stack(columns, axis=1).astype(float)).T
+    if np.isnan(found.average_precision):
+        nothing = Interval(np.nan, np.nan, np.nan)
+        return (nothing, sums[0]), (nothing, sums[0])
+    positives, negatives = true.sum(), max(false.sum(), 1)
+    of_true, of_false = true / positives, false / negatives
+    with np.errstate(invalid="ignore", divide="ignore"):
+        area, average = sums[0] / (1 - of_true) + sums[1] / (1 - of_false), sums[2] / (1 - of_true)
+    held = (of_true / positives + of_false / negatives) / (1 / positives + 1 / negatives)
+    both = (found.auroc, area, held), (found.average_precision, average, of_true)
+    first, second = (
+        Interval(value, *(by_groups(value, *rest) if value == value else (value, value))) for value, *rest in both
+    )
+    return (first, area), (second, average)
+
+
+def interval(value: float, replicates: Floats, groups: int, kind: Kind = "share") -> Interval:
     """The 95 % interval of a figure from its draws.
 
     Args:
         value: Of the rows as they are.
         replicates: ``[rounds]``, of the draws; NaN where a draw has no figure.
         groups: How many groups were drawn from.
-        could_differ: In how many of them, effectively, a row bears on the figure.
         kind: What the figure is.
     """
     known = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(known):
         return Interval(np.nan, np.nan, np.nan)
-    degrees = min(groups, could_differ) - 1
-    if kind == "distance" and groups > 1:
+    if groups < 3:
+        return Interval(value, 0.0, 1.0)
+    if kind == "distance":
         low, high = np.quantile(known, tails(groups))
         # As much as drawing again adds to the figure, it already has too much.
         return Interval(value, max(0.0, 2 * value - float(high)), max(0.0, 2 * value - float(low)))
-    if degrees < 2 or np.ptp(known) < 1e-12 or (kind == "share" and not 0 < value < 1):
-        if kind == "loss":  # nothing bounds it from above
-            return Interval(value, np.nan, np.nan)
-        least = _TAIL ** (1 / max(could_differ, 1))
-        return Interval(value, min(value, max(0.0, value * least)), max(value, 1 - (1 - value) * least))
-    error = float(known.std(ddof=1)) * sqrt((degrees + 1) / degrees)
-    if kind == "loss":
-        reach = student(degrees) * error / value
-        return Interval(value, value * exp(-reach), value * exp(reach))
-    return Interval(value, *score(value, value * (1 - value) / error**2, student(degrees)))
-
-
-def effective_of_two(one: float, other: float) -> float:
-    """Effective groups of a figure that holds two kinds of rows against each other, such as AUROC.
-
-    Args:
-        one: Those of the one kind.
-        other: Those of the other kind.
-
-    Returns:
-        Welch and Satterthwaite's degrees where both kinds vary alike, and one.
-    """
-    least = min(one, other)
-    if least <= 1:
-        return least
-    return 1 + (1 / one + 1 / other) ** 2 / (1 / (one**2 * (one - 1)) + 1 / (other**2 * (other - 1)))
+    error = float(known.std(ddof=1)) * sqrt(groups / (groups - 1))
+    # Where every draw gives the same the spread says nothing: then each group counts as one case.
+    effective = value * (1 - value) / error**2 if error > 1e-12 and 0 < value < 1 else groups
+    return Interval(value, *score(value, effective, student(groups - 1)))
 
 
 def tails(groups: int) -> tuple[float, float]:

@@ -17,15 +17,16 @@ from tasks.scoring import metrics
 from tasks.scoring.bootstrap import (
     Groups,
     Interval,
-    Kind,
-    effective_of_two,
     f1_interval,
+    f1_macro_interval,
     interval,
+    mean_interval,
     plain,
+    ranking_intervals,
+    row_interval,
     share_interval,
-    weigh,
 )
-from tasks.scoring.metrics import BINS, Bins, Ranking, Tally
+from tasks.scoring.metrics import BINS, Bins, Tally
 from tasks.scoring.predictions import Predictions
 from tasks.scoring.thresholds import RULES, Rule, Thresholds, decide
 
@@ -69,11 +70,6 @@ def rule_of(metric: str, predictions: Predictions) -> Rule:
     return own if own in rules else rules[0]
 
 
-def decided(metric: str, counts: Tally) -> Floats:
-    """A metric of decisions, ``[...]``."""
-    return _DECIDED[metric](counts)
-
-
 def measure(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
     """Every figure of one model, with 95 % intervals by groups.
 
@@ -87,12 +83,7 @@ def measure(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
     """
     groups = Groups.of(predictions.groups)
     sample = _Sample(predictions, thresholds, groups)
-    values = {key: float(value[0]) for key, value in sample.figures(np.ones((1, groups.n))).items()}
-    replicates = groups.replicate(lambda weights: np.stack(list(sample.figures(weights).values()), axis=1))
-    found = sample.counted() | {
-        key: interval(value, replicates[:, at], groups.n, sample.could_differ(key), _KINDS.get(key[-1], "share"))
-        for at, (key, value) in enumerate(values.items())
-    }
+    found = sample.counted() | (sample.of_probabilities() if predictions.probabilities is not None else {})
     told = {key: plain(each) for key, each in found.items()}
     return {
         "n": len(predictions),
@@ -105,7 +96,11 @@ def measure(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
         },
         "every_rule": {rule: {name: told[rule, name] for name in OWN_RULE} for rule in rules_of(predictions)},
         "labels": sample.labels(told),
-        **({"reliability": _bins(predictions), "abstention": _curve(predictions)} if sample.rankings else {}),
+        **(
+            {"reliability": _bins(predictions), "abstention": _curve(predictions)}
+            if predictions.probabilities is not None
+            else {}
+        ),
     }
 
 
@@ -113,31 +108,21 @@ Key = tuple[str, ...]
 
 
 class _Sample:
-    """What is summed or ranked of one model's rows, once for all draws."""
+    """What is summed or ranked of one model's rows."""
 
     def __init__(self, predictions: Predictions, thresholds: Thresholds, groups: Groups) -> None:
         self.predictions, self.thresholds, self.groups = predictions, thresholds, groups
-        truth = predictions.true_labels
         self.chosen = {rule: decide(predictions, rule, thresholds) for rule in rules_of(predictions)}
-        self.rankings: list[Ranking] = []
-        self._counts = np.concatenate(
-            [groups.sums(metrics.tally(truth, labels).columns()) for labels in self.chosen.values()], axis=1
-        )
-        if predictions.probabilities is not None:
-            self.rankings = [
-                Ranking.of(truth[:, at], predictions.marginals[:, at], groups.codes) for at in range(truth.shape[1])
-            ]
-            self._of_probabilities = np.empty((groups.n, 2 + 2 * BINS))
-            for at, column in enumerate(_probability_columns(predictions)):
-                self._of_probabilities[:, at] = groups.sums(column[:, None])[:, 0]
 
     def counted(self) -> dict[Key, Interval]:
-        """Every figure that is a share of what was counted, or an F1."""
+        """Every figure of decisions."""
         found: dict[Key, Interval] = {}
-        for rule, counts in self._by_rule(self._counts):
-            hits, extra, missed, exact, rows = Tally.read(counts.astype(float))
+        for rule, labels in self.chosen.items():
+            counts = metrics.tally(self.predictions.true_labels, labels).columns()
+            hits, extra, missed, exact, rows = Tally.read(self.groups.sums(counts).astype(float))
             wrong = (extra + missed).sum(axis=1)
             found[rule, "f1_micro"] = f1_interval(*(each.sum(axis=1) for each in (hits, extra, missed)))
+            found[rule, "f1_macro"] = f1_macro_interval(hits, extra, missed)
             found[rule, "subset_accuracy"] = share_interval(exact, rows)
             found[rule, "hamming_loss"] = share_interval(wrong, rows * hits.shape[1])
             if rule == rule_of("f1_macro", self.predictions):
@@ -147,37 +132,37 @@ class _Sample:
                     found["label", label, "f1"] = f1_interval(h, e, m)
         return found
 
-    def figures(self, weights: Floats) -> dict[Key, Floats]:
-        """Every other figure of some draws: ``[draws, groups]`` to ``[draws]`` each, always in the same order."""
-        tallies = {rule: Tally.read(counts) for rule, counts in self._by_rule(weigh(weights, self._counts))}
-        found: dict[Key, Floats] = {(rule, "f1_macro"): metrics.f1_macro(each) for rule, each in tallies.items()}
-        if self.rankings:
-            rows = next(iter(tallies.values())).rows
-            squares, logs, predicted, true = np.split(weights @ self._of_probabilities, [1, 2, 2 + BINS], axis=1)
-            found["", "brier"] = squares[:, 0] / rows
-            found["", "log_loss"] = logs[:, 0] / rows
-            bins = Bins((rows * len(self.rankings))[:, None], predicted, true)
-            found["", "calibration_error"] = metrics.calibration_error(bins)
-            ranked = np.stack([ranking.measure(weights) for ranking in self.rankings], axis=-1)
-            for name, each in zip(_RANKED, ranked, strict=True):
-                found["", name] = metrics.mean(each)
-                found |= self._by_label(name, each)
-        return found
+    def of_probabilities(self) -> dict[Key, Interval]:
+        """Every figure of probabilities."""
+        found: dict[Key, Interval] = {}
+        truth, marginals, labels = (
+            self.predictions.true_labels,
+            self.predictions.marginals,
+            self.predictions.space.labels,
+        )
+        ranked = [
+            ranking_intervals(truth[:, at], metrics.ranking(truth[:, at], marginals[:, at]), self.groups)
+            for at in range(len(labels))
+        ]
+        for at, name in enumerate(_RANKED):
+            mine = [each[at] for each in ranked]
+            found |= {("label", label, name): each for label, (each, _) in zip(labels, mine, strict=True)}
+            found["", name] = mean_interval([each for each, _ in mine], [pulled for _, pulled in mine])
+        sums = np.empty((self.groups.n, 2 + 2 * BINS))
+        for at, column in enumerate(_probability_columns(self.predictions)):
+            sums[:, at] = self.groups.sums(column[:, None])[:, 0]
+        squares, logs, *_ = sums.T
+        rows = np.bincount(self.groups.codes).astype(float)
+        found["", "brier"] = row_interval(squares, rows)
+        found["", "log_loss"] = row_interval(logs, rows, "loss")
 
-    def could_differ(self, key: Key) -> float:
-        """In how many groups, effectively, a row bears on a figure of draws; of labels, where they are fewest."""
-        truth, where, name = self.predictions.true_labels, self.groups, key[-1]
-        some = truth.T if key[0] != "label" else truth.T[[self.predictions.space.labels.index(key[1])]]
-        if name == "auroc":
-            counts = [effective_of_two(where.effective(each), where.effective(~each)) for each in some]
-        elif name == "average_precision":
-            counts = [where.effective(each) for each in some]
-        elif name == "f1_macro":
-            predicted = next(labels for rule, labels in self.chosen.items() if rule == key[0])
-            counts = [where.effective(each) for each in (truth | predicted).T]
-        else:
-            return where.effective(np.ones(len(truth), bool))
-        return min((n for n in counts if n), default=0)
+        def error(weights: Floats) -> Floats:
+            decisions = (weights @ rows)[:, None] * len(labels)
+            return metrics.calibration_error(Bins(decisions, *np.split(weights @ sums[:, 2:], 2, axis=1)))
+
+        value = float(error(np.ones((1, self.groups.n)))[0])
+        found["", "calibration_error"] = interval(value, self.groups.replicate(error), self.groups.n, "distance")
+        return found
 
     def labels(self, told: dict[Key, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Each label's figures, threshold and two-by-two table."""
@@ -196,25 +181,12 @@ class _Sample:
             found[label] = mine
         return found
 
-    def _by_rule(self, counts: NDArray[Any]) -> Iterator[tuple[Rule, NDArray[Any]]]:
-        return zip(self.chosen, np.split(counts, len(self.chosen), axis=1), strict=True)
-
     def _true_in(self, label: int) -> int:
         return len(np.unique(self.groups.codes[self.predictions.true_labels[:, label]]))
 
-    def _by_label(self, name: str, values: Floats) -> Iterator[tuple[Key, Floats]]:
-        return ((("label", label, name), values[:, at]) for at, label in enumerate(self.predictions.space.labels))
 
-
-_DECIDED = {
-    "f1_micro": metrics.f1_micro,
-    "f1_macro": metrics.f1_macro,
-    "subset_accuracy": metrics.subset_accuracy,
-    "hamming_loss": metrics.hamming_loss,
-}
 _RANKED = ("auroc", "average_precision")
 _OF_PROBABILITIES = ("brier", "calibration_error", "log_loss")
-_KINDS: dict[str, Kind] = {"log_loss": "loss", "calibration_error": "distance"}
 
 
 def _probability_columns(predictions: Predictions) -> Iterator[Floats]:

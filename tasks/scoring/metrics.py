@@ -1,10 +1,10 @@
-"""Metrics of classification, over whole batches of resamples at once.
+"""Metrics of classification.
 
 Every function takes arrays whose last axis is what it sums over; what stands before is carried along::
 
     tally(truth, predicted)      [rows, labels]  ->  Tally of [rows, ...], one entry per row
     f1_macro(tally)              [..., labels]   ->  [...]
-    Ranking.of(truth, scores).measure(weights)    [resamples, rows]  ->  AUROC and average precision, [resamples]
+    ranking(truth, scores)       [rows]          ->  AUROC, average precision, and what each row has to do with them
 
 Equal to scikit-learn's to 1e-12 where it has them (tests/scoring/test_metrics.py). What 0/0 means is said by
 ``zero_division``, as there: a label that neither is nor is predicted has no precision, recall and F1. NaN, our default,
@@ -132,76 +132,48 @@ def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], classe
 
 
 class Ranking(NamedTuple):
-    """One label's rows, ordered by score: what AUROC and average precision have in common.
+    """How well one label's scores order the rows, and what each row has to do with it.
 
     Args:
-        order: ``[rows]``, where the weight of each row stands, the highest score first.
-        positives: ``[positives]``, places of rows with the label in this order.
-        ends: ``[positives]``, for each of them the last place with the same score.
-        starts: ``[positives]``, the first such place.
-        last: ``[positives]``, the number of the last positive with the same score.
-        before: ``[positives]``, how many positives score higher.
+        auroc: How likely a row with the label scores above one without, ties counted half; NaN where all or none have it.
+        average_precision: NaN where no row has the label (0 in scikit-learn).
+        of_auroc: ``[rows]``, by how much the AUROC rises with the weight of each row (its derivative); 0 where it is NaN.
+        of_average_precision: The same of average precision.
     """
 
-    order: NDArray[np.intp]
-    positives: NDArray[np.intp]
-    ends: NDArray[np.intp]
-    starts: NDArray[np.intp]
-    last: NDArray[np.intp]
-    before: NDArray[np.intp]
+    auroc: float
+    average_precision: float
+    of_auroc: Floats
+    of_average_precision: Floats
 
-    @classmethod
-    def of(cls, truth: Bools, scores: Floats, units: NDArray[np.intp] | None = None) -> Ranking:
-        """Order rows once, for any number of weightings.
 
-        Args:
-            truth: ``[rows]``.
-            scores: ``[rows]``.
-            units: ``[rows]``, which weight each row takes, such as its group's; its own when None.
-        """
-        order = np.argsort(-scores, kind="stable")
-        ordered = scores[order]
-        new = np.append(True, np.diff(ordered) != 0)
-        run = np.cumsum(new) - 1
-        first = np.flatnonzero(new)
-        positives = np.flatnonzero(truth[order])
-        mine = run[positives]
-        return cls(
-            order if units is None else units[order],
-            positives,
-            np.append(first[1:], len(order))[mine] - 1,
-            first[mine],
-            np.searchsorted(mine, mine, side="right") - 1,
-            np.searchsorted(mine, mine, side="left"),
-        )
+def ranking(truth: Bools, scores: Floats) -> Ranking:
+    """AUROC and average precision of one label.
 
-    def measure(self, weights: Floats) -> tuple[Floats, Floats]:
-        """AUROC (how likely a row with the label scores above one without, ties counted half) and average precision.
-
-        Args:
-            weights: ``[..., units]``, zero or more.
-
-        Returns:
-            Two of ``[...]``. AUROC is NaN where a label is all or none of the weight, average precision where it is none (0
-            in scikit-learn).
-        """
-        if not len(self.positives):
-            nothing = np.full(weights.shape[:-1], np.nan)
-            return nothing, nothing
-        seen = np.take(weights, self.order, axis=-1)
-        own = seen[..., self.positives]
-        np.cumsum(seen, axis=-1, out=seen)
-        hits = np.cumsum(own, axis=-1)
-        positives = hits[..., -1]
-        negatives = seen[..., -1] - positives
-        with np.errstate(invalid="ignore", divide="ignore"):
-            at_end, hits_at_end = seen[..., self.ends], hits[..., self.last]
-            precise = np.where(own > 0, own * hits_at_end / at_end, 0.0).sum(axis=-1)
-            # Each positive beats the negatives behind its run of equal scores, and half of those within it.
-            higher = seen[..., self.starts - 1] * (self.starts > 0) - hits[..., self.before - 1] * (self.before > 0)
-            beaten = negatives[..., None] - 0.5 * (at_end - hits_at_end + higher)
-            area = (own * beaten).sum(axis=-1)
-        return _ratio(area, positives * negatives, np.nan), _ratio(precise, positives, np.nan)
+    Args:
+        truth: ``[rows]``.
+        scores: ``[rows]``.
+    """
+    values, run = np.unique(-scores, return_inverse=True)  # runs of equal scores, the highest first
+    positives = np.bincount(run, truth, len(values))
+    rows = np.bincount(run, minlength=len(values))
+    hits, seen = np.cumsum(positives), np.cumsum(rows)
+    p, q = float(truth.sum()), float((~truth).sum())
+    nothing = np.zeros(len(truth))
+    if not p:
+        return Ranking(np.nan, np.nan, nothing, nothing)
+    precise = hits / seen
+    average = float((positives * precise).sum()) / p
+    # A row counts for every positive that scores no higher: the more of them are right, the more precise each is.
+    gain, loss = (np.cumsum(each[::-1])[::-1] for each in (positives / seen, positives * precise / seen))
+    of_average = np.where(truth, (precise - average + gain)[run], 0.0) - loss[run]
+    if not q:
+        return Ranking(np.nan, average, nothing, of_average / p)
+    # What a row with the label beats of the others, or one without it does not of those with it, ties counted half.
+    beats = 1 - (seen - hits - (rows - positives) / 2) / q
+    beaten = (hits - positives / 2) / p
+    area = float((positives * beats).sum()) / p
+    return Ranking(area, average, np.where(truth, (beats[run] - area) / p, (beaten[run] - area) / q), of_average / p)
 
 
 class Bins(NamedTuple):

@@ -370,8 +370,9 @@ def _labels(mine: Mapping[str, Any], confusion: Sequence[Sequence[int]] | None) 
         )
     return Section(
         "Label by label",
-        "A label that neither is nor is said has no F1 and is left out of the mean. Intervals of a label that is true in "
-        "fewer than a dozen groups are often wider than they need be, and hold the truth in 94 to 100 % of such sets.",
+        "A label that neither is nor is said has no F1 and is left out of the mean. A label that is true in fewer than a "
+        "dozen groups has wide intervals, since so few say little; they hold the truth in 94 to 100 % of such sets. Where "
+        "groups say nothing, as one or two do, an interval goes from 0 to 1.",
         [figures, counts],
     )
 

@@ -2,7 +2,7 @@
 
     F1 micro 0.6442 against 0.6110: +0.0332 (+0.021 to +0.0454), at least 0 asked for  ->  pass
 
-The interval is of the difference, from the same draws of groups for both models: what is hard for both cancels out. It
+The interval is of the difference, from what each group tells of both models: what is hard for both cancels out. It
 passes when the whole interval lies above the least difference that was asked for, fails when the whole of it lies below.
 """
 
@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Interval, plain, tails, weigh
-from tasks.scoring.figures import NAMES, OWN_RULE, SMALLER_IS_BETTER, decided, rule_of
+from tasks.scoring.bootstrap import Groups, Interval, plain
+from tasks.scoring.figures import NAMES, OWN_RULE, SMALLER_IS_BETTER, rule_of
 from tasks.scoring.metrics import Tally
 from tasks.scoring.predictions import Predictions
 from tasks.scoring.thresholds import Thresholds, decide
+from tasks.stats.intervals import pulls, spread, student
 from tasks.storage.errors import PermanentError
 
 Floats = NDArray[np.float64]
@@ -142,12 +143,12 @@ def compare(
     if (ours.true_labels != theirs.true_labels).any():
         raise OtherRows("The rows have other labels for the two models. Compare them on the same dataset version.")
     groups = Groups.of(ours.groups)
-    differences, spread = _differences((ours, new[1]), (theirs, old[1]), groups, metric)
+    differences, error = _differences((ours, new[1]), (theirs, old[1]), groups, metric)
     value, low, high = differences[metric]
     outcome: Outcome = "pass" if low > minimal else "fail" if high < minimal else "not enough evidence"
     reach = _NORMAL.inv_cdf(1 - _TAIL) + _NORMAL.inv_cdf(POWER)
     away = abs(value - minimal)
-    needed = ceil(len(rows) * (reach * spread / away) ** 2) if away > 1e-12 and spread > 0 else None
+    needed = ceil(len(rows) * (reach * error / away) ** 2) if away > 1e-12 and error > 0 else None
     right = [each.answer == each.truth for each in (ours, theirs)]
     return Verdict(
         outcome,
@@ -159,7 +160,7 @@ def compare(
         only_one,
         mcnemar(right[0], right[1], groups.codes),
         needed,
-        reach * spread if spread > 0 else None,
+        reach * error if error > 0 else None,
     )
 
 
@@ -195,41 +196,57 @@ def _binomial(one: int, other: int) -> float:
 def _differences(
     new: tuple[Predictions, Thresholds], old: tuple[Predictions, Thresholds], groups: Groups, metric: Metric
 ) -> tuple[dict[str, Interval], float]:
-    """New minus old for every metric of decisions, and the spread of the one that decides."""
-    columns = [
-        groups.sums(metrics.tally(each.true_labels, decide(each, rule_of(name, each), thresholds)).columns())
-        for name in OWN_RULE
-        for each, thresholds in (new, old)
-    ]
-    sums = np.concatenate(columns, axis=1)
-
-    def apart(weights: Floats) -> Floats:
-        parts = np.split(weigh(weights, sums), len(columns), axis=1)
-        values = [decided(name, Tally.read(parts[at])) for at, name in enumerate(n for n in OWN_RULE for _ in new)]
-        return np.stack(
-            [
-                theirs - ours if name in SMALLER_IS_BETTER else ours - theirs
-                for name, ours, theirs in zip(OWN_RULE, values[::2], values[1::2], strict=True)
-            ],
-            axis=1,
+    """New minus old for every metric of decisions, and the standard error of the one that decides."""
+    found, errors = {}, {}
+    for name in OWN_RULE:
+        ours, theirs = (
+            _part(name, groups, metrics.tally(each.true_labels, decide(each, rule_of(name, each), thresholds)))
+            for each, thresholds in ((old, new) if name in SMALLER_IS_BETTER else (new, old))
         )
-
-    values, replicates = apart(np.ones((1, groups.n)))[0], groups.replicate(apart)
-    found = {
-        name: _around(float(value), replicates[:, at], groups.n)
-        for at, (name, value) in enumerate(zip(OWN_RULE, values, strict=True))
-    }
-    known = replicates[:, list(OWN_RULE).index(metric)]
-    known = known[~np.isnan(known)]
-    return found, float(known.std(ddof=1)) if len(known) > 1 else 0.0
+        found[name], errors[name] = _apart(ours, theirs)
+    return found, errors[metric]
 
 
-def _around(value: float, replicates: Floats, groups: int) -> Interval:
-    known = replicates[~np.isnan(replicates)]
-    if isnan(value) or not len(known):
-        return Interval(np.nan, np.nan, np.nan)
-    if groups < 3 or np.ptp(known) < 1e-12:
-        unseen = 1 - _TAIL ** (1 / groups)  # as in bootstrap.interval: what could differ and was not met
-        return Interval(value, value - unseen, value + unseen)
-    low, high = np.quantile(known, tails(groups))
-    return Interval(value, float(low), float(high))
+class _Part(NamedTuple):
+    """A figure, how far each group pulls it towards itself, and what share of it rests on each, ``[groups]``."""
+
+    value: float
+    pulled: Floats
+    held: Floats
+
+
+def _part(metric: str, groups: Groups, counts: Tally) -> _Part:
+    hits, extra, missed, exact, rows = Tally.read(groups.sums(counts.columns()).astype(float))
+    wrong = extra + missed
+    if metric == "f1_macro":
+        of_labels = [_f1(*each) for each in zip(hits.T, wrong.T, strict=True)]
+        known = [each for each in of_labels if not isnan(each.value)]
+        return _Part(*(np.mean(each, axis=0) for each in zip(*known or of_labels, strict=True)))
+    if metric == "f1_micro":
+        return _f1(hits.sum(axis=1), wrong.sum(axis=1))
+    sums, sizes = (exact, rows) if metric == "subset_accuracy" else (wrong.sum(axis=1), rows * hits.shape[1])
+    return _Part(float(sums.sum() / sizes.sum()), pulls(sums, sizes), sizes / sizes.sum())
+
+
+def _f1(hits: Floats, wrong: Floats) -> _Part:
+    cases = hits + wrong
+    if not cases.any():
+        return _Part(np.nan, cases, cases)
+    share = float(hits.sum() / cases.sum())
+    return _Part(2 * share / (1 + share), 2 / (1 + share) ** 2 * pulls(hits, cases), cases / cases.sum())
+
+
+def _apart(ours: _Part, theirs: _Part) -> tuple[Interval, float]:
+    """The difference of two figures of the same rows with its interval, and its standard error."""
+    value, held = ours.value - theirs.value, (ours.held + theirs.held) / 2
+    if isnan(value):
+        return Interval(np.nan, np.nan, np.nan), 0.0
+    error, degrees = spread(ours.pulled - theirs.pulled, held)
+    if degrees < 1:
+        reach = 1 + abs(value)  # nothing is known of the error
+    elif error:
+        reach = student(degrees) * error
+    else:
+        # What could differ and was not met in any group (Clopper and Pearson 1934), at worst the other way round.
+        reach = (1 + abs(value)) * (1 - _TAIL ** float((held**2).sum()))
+    return Interval(value, value - reach, value + reach), error

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, f1_interval, interval, plain, share_interval, weigh
+from tasks.scoring.bootstrap import Groups, f1_interval, f1_macro_interval, plain, share_interval
 from tasks.scoring.metrics import Tally
 from tasks.scoring.verdict import mcnemar
 
@@ -108,15 +108,10 @@ def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[
     is_true, is_given = truth[:, None] == classes, given[:, None] == classes
     rows = metrics.tally(is_true, is_given).columns()
 
-    def macro(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        return metrics.f1_macro(Tally.read(columns))[..., None]
-
     either = is_true | is_given
-    bearing = min((n for n in (drawn.effective(each) for each in either.T) if n), default=0)
-    sums = drawn.sums(rows)
-    draws = drawn.replicate(lambda weights: macro(weigh(weights, sums)))[:, 0]
-    mean_f1 = interval(float(macro(rows.sum(axis=0))[0]), draws, drawn.n, bearing)
-    apart = zip(*(each.T for each in Tally.read(sums.astype(float))[:3]), either.sum(axis=0).tolist(), strict=True)
+    counted = [each.T for each in Tally.read(drawn.sums(rows).astype(float))[:3]]
+    mean_f1 = f1_macro_interval(*(each.T for each in counted))
+    apart = zip(*counted, either.sum(axis=0).tolist(), strict=True)
     f1 = [plain(f1_interval(*counts)) | {"n": n} for *counts, n in apart]
     hits = is_true & is_given
     precision = [_share(hits[:, at], is_given[:, at], drawn) for at in classes]

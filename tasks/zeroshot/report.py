@@ -265,7 +265,7 @@ def _compared(compared: Mapping[str, Any], labels: Sequence[str]) -> Iterator[Se
     yield Section(
         "Which is right how often",
         f"n = {n:,} images with a gold label.{copies} One image is {carried(1 / n, max(n, 1000))} of the accuracy. "
-        "Intervals: 95 %, Wilson for shares and for a class's F1, by draws of images for macro F1. "
+        "Intervals: 95 %, Wilson for shares and for a class's F1, and from those of the classes for macro F1. "
         "Baselines are fitted on these very rows, so they are as good as such rules can be.",
         [
             Table(

@@ -155,4 +155,25 @@ def test_when_nothing_differs_a_wrong_pass_is_rare() -> None:
     assert passed / sets <= 0.06
 
 
+def test_when_nothing_differs_few_unequal_groups_seldom_say_that_something_does() -> None:
+    # Quantiles of draws said so of 8 %.
+    random, apart, sets = np.random.default_rng(10), 0, 400
+    for _ in range(sets):
+        sizes = np.minimum(1 + random.pareto(1.2, 17).astype(int), 30)
+        groups = np.repeat(np.arange(17), sizes)
+        truth = random.random((17, 3))[groups] + random.random((len(groups), 3)) < 0.8
+        one, other = (
+            predictions(
+                truth,
+                np.clip(truth * 0.3 + 0.35 * (random.random((17, 3))[groups] + random.random((len(groups), 3))), 0, 1),
+                tuple(map(str, groups)),
+                SPACE,
+            )
+            for _ in range(2)
+        )
+        _, low, high = judged(one, other).differences["f1_macro"]
+        apart += not low <= 0 <= high
+    assert apart / sets <= 0.06
+
+
 SPACE = draw(np.random.default_rng(0), 2).space
