@@ -92,15 +92,9 @@ class Groups:
         """How many groups there are."""
         return int(self.codes.max()) + 1
 
-    def sums(self, columns: NDArray[Any]) -> NDArray[Any]:
-        """Rows ``[rows, k]`` summed within each group, ``[groups, k]``: counts in the smallest type that holds them."""
-        kind = np.dtype(float)
-        if columns.dtype.kind == "u":
-            kind = np.min_scalar_type(int(columns.max()) * int(np.bincount(self.codes).max()))
-        found = np.empty((self.n, columns.shape[1]), kind)
-        for at, column in enumerate(columns.T):
-            found[:, at] = np.bincount(self.codes, column, self.n)
-        return found
+    def sums(self, columns: NDArray[Any]) -> Floats:
+        """Rows ``[rows, k]`` summed within each group, ``[groups, k]``."""
+        return np.stack([np.bincount(self.codes, column, self.n) for column in columns.T], axis=1)
 
     def draws(self, rounds: int = ROUNDS) -> Iterator[Floats]:
         """How often each group is drawn, some rounds at a time: ``[rounds, groups]``."""
@@ -207,7 +201,7 @@ def ranking_intervals(
         groups: Of these rows.
     """
     columns = [truth, ~truth, found.of_auroc * truth, found.of_auroc * ~truth, found.of_average_precision]
-    true, false, *sums = groups.sums(np.stack(columns, axis=1).astype(float)).T
+    true, false, *sums = groups.sums(np.stack(columns, axis=1)).T
     if np.isnan(found.average_precision):
         nothing = Interval(np.nan, np.nan, np.nan)
         return (nothing, sums[0]), (nothing, sums[0])

@@ -119,7 +119,7 @@ class _Sample:
         found: dict[Key, Interval] = {}
         for rule, labels in self.chosen.items():
             counts = metrics.tally(self.predictions.true_labels, labels).columns()
-            hits, extra, missed, exact, rows = Tally.read(self.groups.sums(counts).astype(float))
+            hits, extra, missed, exact, rows = Tally.read(self.groups.sums(counts))
             wrong = (extra + missed).sum(axis=1)
             found[rule, "f1_micro"] = f1_interval(*(each.sum(axis=1) for each in (hits, extra, missed)))
             found[rule, "f1_macro"] = f1_macro_interval(hits, extra, missed)

@@ -216,7 +216,7 @@ class _Part(NamedTuple):
 
 
 def _part(metric: str, groups: Groups, counts: Tally) -> _Part:
-    hits, extra, missed, exact, rows = Tally.read(groups.sums(counts.columns()).astype(float))
+    hits, extra, missed, exact, rows = Tally.read(groups.sums(counts.columns()))
     wrong = extra + missed
     if metric == "f1_macro":
         of_labels = [_f1(*each) for each in zip(hits.T, wrong.T, strict=True)]

@@ -109,7 +109,7 @@ def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[
     rows = metrics.tally(is_true, is_given).columns()
 
     either = is_true | is_given
-    counted = [each.T for each in Tally.read(drawn.sums(rows).astype(float))[:3]]
+    counted = [each.T for each in Tally.read(drawn.sums(rows))[:3]]
     mean_f1 = f1_macro_interval(*(each.T for each in counted))
     apart = zip(*counted, either.sum(axis=0).tolist(), strict=True)
     f1 = [plain(f1_interval(*counts)) | {"n": n} for *counts, n in apart]
@@ -133,7 +133,7 @@ def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[
 
 def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_], drawn: Groups) -> dict[str, Any]:
     """A share of rows, with the interval that fits rows drawn in groups."""
-    right, size = (drawn.sums(each[:, None].astype(float))[:, 0] for each in (hits & among, among))
+    right, size = (drawn.sums(each[:, None])[:, 0] for each in (hits & among, among))
     return plain(share_interval(right, size)) | {"right": int(right.sum()), "n": int(size.sum())}
 
 
