@@ -387,7 +387,7 @@ class LocalPrefect:
                     break
                 time.sleep(pause)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def _occupant(self) -> str | None:
         """What answers on our port, or None."""

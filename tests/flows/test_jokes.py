@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tasks.chunks.manifest import read_manifest
 from tasks.remote.journal import Journal
 from tasks.settings import CHECKOUT
@@ -38,20 +36,12 @@ def _clear(data: Path) -> None:
         shutil.rmtree(data / folder, ignore_errors=True)
 
 
-def _without_restarts(local: LocalPrefect) -> None:
-    """A crashed run waits for somebody to press Retry."""
-    for each in local.post("/automations/filter", {}):
-        if each["name"].startswith("trasvase: restart"):
-            url = f"{local.address}/api/automations/{each['id']}"
-            httpx.patch(url, json={"enabled": False}, trust_env=False, timeout=30).raise_for_status()
-
-
 def test_killed_retried_paused_and_resumed_nothing_is_asked_twice(tmp_path: Path, deployed: Path) -> None:
     data = tmp_path / "data"
     with MistralBatchStandIn(latency_ms=150) as standin:
         env = {"TRASVASE_MISTRAL_URL": standin.url, "TRASVASE_CHUNK_RETRIES": "0", "TRASVASE_MISTRAL_AT_ONCE": "2"}
         with LocalPrefect(tmp_path, deployed, **env) as local:
-            _without_restarts(local)
+            local.without("trasvase: restart")  # a crashed run waits for somebody to press Retry
             local.start_worker()
 
             # What it would cost, without asking.
