@@ -7,7 +7,7 @@ TRANSLATOR ?= apertium
 TOY := data/raw/toy-memes
 TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run serve stop pools argilla test check long-tests kill-points bench lock clean debian browser
+.PHONY: help run serve stop pools argilla test check long-tests kill-points long-tests-and-kill-points bench lock clean debian browser
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -38,6 +38,10 @@ long-tests: .venv/test .venv-argilla/installed debian browser ## the walks on a 
 
 kill-points: .venv/test debian ## kill -9 at every write point, for minutes
 	$(BIN)/pytest $(TWO) tests/kill_points
+
+# In one, so that no core waits for the last test of the first: what CI runs.
+long-tests-and-kill-points: .venv/test .venv-argilla/installed debian browser
+	$(BIN)/pytest $(TWO) tests/flows tests/kill_points
 
 check: .venv/test ## style, types, layers, unused code
 	$(BIN)/ruff check

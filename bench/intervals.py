@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from bench.tables import table
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups
 from tasks.scoring.figures import OWN_RULE, measure
+from tasks.scoring.intervals import Groups
 from tasks.scoring.metrics import ranking
 from tasks.scoring.predictions import Predictions
 from tasks.scoring.thresholds import Thresholds, decide, tune

@@ -172,13 +172,8 @@ def _sections(
             [Table(["routine", "at", "keyword", "joke"], lines)],
         )
     if rejected:
-        yield rejected_section(
-            rejected,
-            figures["rejected_by_reason"],
-            figures["files"][1],
-            "windows",
-            {each: each for each in ("row", "routine", "window", "message")},
-        )
+        columns = {each: each for each in ("row", "routine", "window", "message")}
+        yield rejected_section(rejected, figures, "windows", columns)
     if notes:
         told = [[note] for note in notes[:_SHOWN]]
         yield Section(

@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.scoring.bootstrap import Groups, interval
+from tasks.scoring.intervals import Groups, interval
 from tasks.scoring.verdict import mcnemar
 from tasks.stats.alpha import Alpha, alpha, nominal
 from tasks.stats.intervals import clustered, difference, student, wilson
@@ -430,7 +430,7 @@ def _bootstrapped(hits: Sequence[float], groups: Sequence[str]) -> Share:
         return totals[:, :1] / totals[:, 1:]
 
     value = float(rate(np.ones((1, drawn.n)))[0, 0])
-    found = interval(value, drawn.replicate(rate)[:, 0], drawn.n)
+    found = interval(value, drawn.replicate(rate)[:, 0], drawn.n, "share")
     return Share(found.value, found.low, found.high, len(hits))
 
 

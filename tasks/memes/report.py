@@ -224,13 +224,8 @@ def _sections(
     )
     yield Section("There more than once", "\n\n".join(_duplicates(figures)), list(_again(figures)))
     if rejected:
-        yield rejected_section(
-            rejected,
-            figures["rejected_by_reason"],
-            figures["files"][1],
-            "images",
-            {"row": "row", "path": "path", "reason": "error", "message": "message"},
-        )
+        columns = {"row": "row", "path": "path", "reason": "error", "message": "message"}
+        yield rejected_section(rejected, figures, "images", columns)
     said = [(name, json.dumps(value, ensure_ascii=False)) for name, value in figures["parameters"].items()]
     origin = [
         ("folder", figures["source"]["path"]),

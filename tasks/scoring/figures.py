@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import (
+from tasks.scoring.intervals import (
     Groups,
     Interval,
     f1_interval,
@@ -153,7 +153,7 @@ class _Sample:
             sums[:, at] = self.groups.sums(column[:, None])[:, 0]
         squares, logs, *_ = sums.T
         rows = np.bincount(self.groups.codes).astype(float)
-        found["", "brier"] = row_interval(squares, rows)
+        found["", "brier"] = row_interval(squares, rows, "share")
         found["", "log_loss"] = row_interval(logs, rows, "loss")
 
         def error(weights: Floats) -> Floats:

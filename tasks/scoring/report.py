@@ -26,8 +26,8 @@ from tasks.pages.page import Page, Pictures, Plot, Section, Table
 from tasks.pages.plots import curves
 from tasks.pages.words import markdown_table
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups
 from tasks.scoring.figures import NAMES, OWN_RULE, VERSION, measure
+from tasks.scoring.intervals import Groups
 from tasks.scoring.predictions import REASONS, Predictions
 from tasks.scoring.published import Published, published_for
 from tasks.scoring.thresholds import Thresholds, threshold_curve

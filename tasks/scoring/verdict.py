@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, Interval, plain
 from tasks.scoring.figures import NAMES, OWN_RULE, SMALLER_IS_BETTER, rule_of
+from tasks.scoring.intervals import Groups, Interval, plain
 from tasks.scoring.metrics import Tally
 from tasks.scoring.predictions import Predictions
 from tasks.scoring.thresholds import Thresholds, decide

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import Groups, f1_interval, f1_macro_interval, plain, share_interval
+from tasks.scoring.intervals import Groups, f1_interval, f1_macro_interval, plain, share_interval
 from tasks.scoring.metrics import Tally
 from tasks.scoring.verdict import mcnemar
 

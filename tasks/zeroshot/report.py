@@ -249,13 +249,8 @@ def _sections(
         cards,
     )
     if rejected:
-        yield rejected_section(
-            rejected,
-            figures["rejected_by_reason"],
-            figures["files"][1],
-            "images",
-            {"row": "row", "path": "path", "reason": "error", "message": "message"},
-        )
+        columns = {"row": "row", "path": "path", "reason": "error", "message": "message"}
+        yield rejected_section(rejected, figures, "images", columns)
     yield Section("What was done with what", parts=[Table(["", ""], list(_made(figures)))])
 
 

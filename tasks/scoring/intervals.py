@@ -36,9 +36,6 @@ ROUNDS = 2_000
 _AT_ONCE = 250_000  # weights at a time, 2 MB: more leave the cache, and take thrice the time
 _BLOCK = 1_000  # names that are hashed at a time
 
-# A share lies between 0 and 1, a loss above 0. A distance is the size of a difference: drawing again makes it larger.
-Kind = Literal["share", "loss", "distance"]
-
 
 class Interval(NamedTuple):
     """A figure and its 95 % interval; the ends are NaN where nothing is known of them, all where there is no figure."""
@@ -172,13 +169,13 @@ def mean_interval(found: Sequence[Interval], pulled: Sequence[Floats]) -> Interv
     return Interval(float(np.mean(values)), *ends)
 
 
-def row_interval(sums: Floats, sizes: Floats, kind: Kind = "share") -> Interval:
+def row_interval(sums: Floats, sizes: Floats, kind: Literal["share", "loss"]) -> Interval:
     """The 95 % interval of a mean over rows.
 
     Args:
         sums: ``[groups]``.
         sizes: ``[groups]``, rows.
-        kind: What the mean is.
+        kind: A share lies between 0 and 1, a loss above 0.
     """
     value, held, pulled = float(sums.sum() / sizes.sum()), sizes / sizes.sum(), pulls(sums, sizes)
     if kind == "share":
@@ -212,19 +209,19 @@ def ranking_intervals(
     held = (of_true / positives + of_false / negatives) / (1 / positives + 1 / negatives)
     both = (found.auroc, area, held), (found.average_precision, average, of_true)
     first, second = (
-        Interval(value, *(by_groups(value, *rest) if value == value else (value, value))) for value, *rest in both
+        Interval(value, *((value, value) if np.isnan(value) else by_groups(value, *rest))) for value, *rest in both
     )
     return (first, area), (second, average)
 
 
-def interval(value: float, replicates: Floats, groups: int, kind: Kind = "share") -> Interval:
+def interval(value: float, replicates: Floats, groups: int, kind: Literal["share", "distance"]) -> Interval:
     """The 95 % interval of a figure from its draws.
 
     Args:
         value: Of the rows as they are.
         replicates: ``[rounds]``, of the draws; NaN where a draw has no figure.
         groups: How many groups were drawn from.
-        kind: What the figure is.
+        kind: A share lies between 0 and 1; a distance is the size of a difference, and drawing again makes it larger.
     """
     known = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(known):

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.scoring import metrics
-from tasks.scoring.bootstrap import (
+from tasks.scoring.intervals import (
     Groups,
     Interval,
     f1_interval,
@@ -147,7 +147,7 @@ def test_equal_content_gives_equal_draws_and_other_content_others() -> None:
 def test_draws_do_not_depend_on_how_many_are_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = Groups.of([str(at) for at in range(7)])
     whole = np.concatenate(list(groups.draws(50)))
-    monkeypatch.setattr("tasks.scoring.bootstrap._AT_ONCE", 21)
+    monkeypatch.setattr("tasks.scoring.intervals._AT_ONCE", 21)
     np.testing.assert_array_equal(whole, np.concatenate(list(groups.draws(50))))
 
 
@@ -169,11 +169,11 @@ def test_a_label_that_one_group_alone_has_tells_no_interval() -> None:
 
 
 def test_two_groups_tell_no_interval() -> None:
-    assert (0.0, 1.0) == interval(0.5, np.array([0.4, 0.5, 0.6]), 2)[1:]
+    assert (0.0, 1.0) == interval(0.5, np.array([0.4, 0.5, 0.6]), 2, "share")[1:]
     assert (0.0, 1.0) == share_interval(np.array([3.0, 4.0]), np.array([6.0, 7.0]))[1:]
 
 
 def test_what_does_not_exist_has_no_interval() -> None:
-    assert all(np.isnan(each) for each in interval(np.nan, np.array([np.nan, 1.0]), 9))
+    assert all(np.isnan(each) for each in interval(np.nan, np.array([np.nan, 1.0]), 9, "share"))
     with pytest.raises(ValueError, match="nothing to draw from"):
         Groups.of([])
