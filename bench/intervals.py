@@ -31,7 +31,10 @@ from tests.scoring.drawn import draw
 SHARES = (0.5, 0.2, 0.05)
 ROWS = 500_000  # each alone: what rows of a group have in common changes no figure, only how well it is known
 OF_LABELS = ("f1", "precision", "recall", "auroc", "average_precision")
-OF_ALL = ("f1_micro", "f1_macro", "subset_accuracy", "hamming_loss", "auroc", "average_precision")
+OF_ALL = (
+    *("f1_micro", "f1_macro", "subset_accuracy", "hamming_loss", "auroc", "average_precision"),
+    *("brier", "log_loss", "calibration_error"),
+)
 Sizes = Callable[[np.random.Generator, int], NDArray[np.int64]]
 SIZES: Mapping[str, tuple[float, Sizes]] = {
     "1": (0.0, lambda _, groups: np.ones(groups, np.int64)),
@@ -106,6 +109,10 @@ def truth(population: Predictions, thresholds: Thresholds) -> Iterator[tuple[Key
         yield (label, "average_precision"), ranked[-1][1]
     yield ("", "auroc"), float(np.mean([each[0] for each in ranked]))
     yield ("", "average_precision"), float(np.mean([each[1] for each in ranked]))
+    bins = metrics.reliability(is_true, population.marginals)
+    yield ("", "calibration_error"), float(metrics.calibration_error(bins))
+    yield ("", "brier"), float(np.mean((population.marginals - is_true) ** 2))
+    yield ("", "log_loss"), float(-np.log(population.scored.of_truth).mean())
 
 
 if __name__ == "__main__":

@@ -430,7 +430,7 @@ def _bootstrapped(hits: Sequence[float], groups: Sequence[str]) -> Share:
         return totals[:, :1] / totals[:, 1:]
 
     value = float(rate(np.ones((1, drawn.n)))[0, 0])
-    found = interval(value, drawn.replicate(rate)[:, 0], drawn.n, "share")
+    found = interval(value, drawn.replicate(rate)[:, 0], drawn.n)
     return Share(found.value, found.low, found.high, len(hits))
 
 

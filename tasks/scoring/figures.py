@@ -17,9 +17,9 @@ from tasks.scoring import metrics
 from tasks.scoring.intervals import (
     Groups,
     Interval,
+    calibration_interval,
     f1_interval,
     f1_macro_interval,
-    interval,
     mean_interval,
     plain,
     ranking_intervals,
@@ -33,7 +33,7 @@ from tasks.scoring.thresholds import RULES, Rule, Thresholds, decide
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-VERSION = "metrics/2"
+VERSION = "metrics/3"
 
 # The rule that each metric of decisions is reported under.
 OWN_RULE: dict[str, Rule] = {
@@ -155,13 +155,8 @@ class _Sample:
         rows = np.bincount(self.groups.codes).astype(float)
         found["", "brier"] = row_interval(squares, rows, "share")
         found["", "log_loss"] = row_interval(logs, rows, "loss")
-
-        def error(weights: Floats) -> Floats:
-            decisions = (weights @ rows)[:, None] * len(labels)
-            return metrics.calibration_error(Bins(decisions, *np.split(weights @ sums[:, 2:], 2, axis=1)))
-
-        value = float(error(np.ones((1, self.groups.n)))[0])
-        found["", "calibration_error"] = interval(value, self.groups.replicate(error), self.groups.n, "distance")
+        bins = Bins(rows[:, None] * len(labels), *np.split(sums[:, 2:], 2, axis=1))
+        found["", "calibration_error"] = calibration_interval(bins)
         return found
 
     def labels(self, told: dict[Key, dict[str, Any]]) -> dict[str, dict[str, Any]]:

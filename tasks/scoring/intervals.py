@@ -5,8 +5,8 @@ The interval is Wilson's for as many single cases as have that error (``stats.in
 ``2 J / (1 + J)``: J is the share of right answers among all rows where a label is or is said. The mean of labels has its
 interval from theirs (``stats.intervals.mean``): a label that is true in few groups makes it wide, but not the others'.
 
-For what is no such sum (the calibration error) groups are drawn with replacement, as many as there are, 2,000 times: the
-cluster bootstrap.
+The calibration error is a sum of distances, which chance only makes larger: its interval is found by asking which true
+errors could have shown this one (``calibration_interval``).
 
 Coverage over shares of a label from 5 to 50 %, 17 to 200 groups, equal and very unequal ones, is printed by
 ``python -m bench.intervals`` and stands in docs/decisions.md.
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, sqrt
-from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.scoring.metrics import Ranking
+from tasks.scoring.metrics import Bins, Ranking, calibration_error
 from tasks.stats.intervals import by_groups, clustered, mean, pulls, score, spread, student
 
 Floats = NDArray[np.float64]
@@ -35,6 +34,7 @@ Floats = NDArray[np.float64]
 ROUNDS = 2_000
 _AT_ONCE = 250_000  # weights at a time, 2 MB: more leave the cache, and take thrice the time
 _BLOCK = 1_000  # names that are hashed at a time
+_NARROW = 1e-6  # where the search for an end of an interval stops
 
 
 class Interval(NamedTuple):
@@ -214,31 +214,61 @@ def ranking_intervals(
     return (first, area), (second, average)
 
 
-def interval(value: float, replicates: Floats, groups: int, kind: Literal["share", "distance"]) -> Interval:
-    """The 95 % interval of a figure from its draws.
+def calibration_interval(bins: Bins) -> Interval:
+    """The expected calibration error, with an interval that holds the true one in 95 % of all samples or more.
+
+    Chance adds to a sum of distances, the more so the more bins are right; how many are, nobody knows. So each end is
+    what a true error could be in the case that makes the interval widest (test inversion). The lower one lies in one bin
+    alone, where chance adds most, and 2.5 % of the samples would show as much as this one or more. The upper one lies in
+    all bins as chance does, where it hides best, and 2.5 % would show as little or less. Chance is drawn 2,000 times,
+    normally distributed as the groups show.
+
+    Args:
+        bins: Of each group, ``[groups, bins]``; decisions ``[groups, 1]``.
+    """
+    value = float(calibration_error(Bins(*(each.sum(axis=0) for each in bins))))
+    decisions, gaps = bins.n[:, 0], bins.predicted - bins.true
+    held, each = decisions / decisions.sum(), gaps.sum(axis=0) / decisions.sum()
+    pulled = np.stack([pulls(column, decisions) for column in gaps.T], axis=1)
+    error, degrees = spread(np.sqrt((pulled**2).sum(axis=1)), held)
+    if degrees < 1 or not error:
+        return Interval(value, *by_groups(value, np.zeros(len(held)), held))
+    of_bins, axes = np.linalg.eigh(pulled.T @ pulled * (len(held) - 1) / len(held))
+    normal = np.random.default_rng(0).normal(size=(ROUNDS, len(each))) * student(degrees) / student(np.inf)
+    chance = normal * np.sqrt(np.maximum(of_bins, 0)) @ axes.T
+    alone = np.arange(len(each)) == np.abs(each).argmax()
+    everywhere = np.where(each < 0, -1.0, 1.0) * chance.std(axis=0)
+
+    def end(shape: Floats, quantile: float) -> float:
+        """The smallest true error of which the samples' quantile is as large as what is seen."""
+        shape, low, high = shape / np.abs(shape).sum(), 0.0, 1.0
+        if np.quantile(np.abs(chance).sum(axis=1), quantile) >= value:
+            return 0.0
+        while high - low > _NARROW:
+            middle = (low + high) / 2
+            if np.quantile(np.abs(middle * shape + chance).sum(axis=1), quantile) < value:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    return Interval(value, end(alone * np.sign(each), 0.975), end(everywhere, 0.025))
+
+
+def interval(value: float, replicates: Floats, groups: int) -> Interval:
+    """The 95 % interval of a share from its draws.
 
     Args:
         value: Of the rows as they are.
         replicates: ``[rounds]``, of the draws; NaN where a draw has no figure.
         groups: How many groups were drawn from.
-        kind: A share lies between 0 and 1; a distance is the size of a difference, and drawing again makes it larger.
     """
     known = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(known):
         return Interval(np.nan, np.nan, np.nan)
     if groups < 3:
         return Interval(value, 0.0, 1.0)
-    if kind == "distance":
-        low, high = np.quantile(known, tails(groups))
-        # As much as drawing again adds to the figure, it already has too much.
-        return Interval(value, max(0.0, 2 * value - float(high)), max(0.0, 2 * value - float(low)))
     error = float(known.std(ddof=1)) * sqrt(groups / (groups - 1))
     # Where every draw gives the same the spread says nothing: then each group counts as one case.
     effective = value * (1 - value) / error**2 if error > 1e-12 and 0 < value < 1 else groups
     return Interval(value, *score(value, effective, student(groups - 1)))
-
-
-def tails(groups: int) -> tuple[float, float]:
-    """The quantiles of the draws that bound a 95 % interval; outside 2.5 and 97.5 %, the more so the fewer groups."""
-    tail = NormalDist().cdf(-sqrt(groups / (groups - 1)) * student(groups - 1))
-    return tail, 1 - tail

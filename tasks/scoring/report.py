@@ -388,7 +388,8 @@ def _calibration_words(mine: Mapping[str, Any]) -> str:
         if valid
         else ""
     )
-    return f"{told}, n = {mine['n']:,}.{mass}"
+    chance = " Chance only adds to a calibration error; its interval allows for that in the widest way."
+    return f"{told}, n = {mine['n']:,}.{chance}{mass}"
 
 
 def _calibration(mine: Mapping[str, Any]) -> Iterator[Plot]:

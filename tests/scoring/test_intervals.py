@@ -15,6 +15,7 @@ from tasks.scoring import metrics
 from tasks.scoring.intervals import (
     Groups,
     Interval,
+    calibration_interval,
     f1_interval,
     f1_macro_interval,
     interval,
@@ -22,7 +23,7 @@ from tasks.scoring.intervals import (
     ranking_intervals,
     share_interval,
 )
-from tasks.scoring.metrics import Tally, ranking
+from tasks.scoring.metrics import BINS, Bins, Tally, bin_of, ranking
 from tasks.scoring.predictions import Predictions
 from tests.scoring.drawn import draw
 
@@ -136,6 +137,33 @@ def test_rows_taken_as_independent_would_say_too_much() -> None:
     assert covered / sets < 0.88
 
 
+@pytest.mark.parametrize("top", [1.0, 0.7], ids=["calibrated", "too-sure-at-the-top"])
+def test_the_interval_of_the_calibration_error_holds_the_true_one_also_where_chance_shows_most_of_it(
+    top: float,
+) -> None:
+    random, sets, groups = np.random.default_rng(4), 150, 60
+
+    def of_groups(n: int) -> Bins:
+        """Groups of two rows whose probabilities are equal."""
+        probability = random.beta(0.3, 1, n)
+        true = random.binomial(2, np.where(probability > 0.8, top * probability, probability))
+        in_bin = bin_of(probability)[:, None] == np.arange(BINS)
+        return Bins(np.full((n, 1), 2.0), in_bin * 2 * probability[:, None], in_bin * true[:, None])
+
+    many = of_groups(500_000)
+    error = metrics.calibration_error(Bins(*(each.sum(axis=0) for each in many))) if top < 1 else 0.0
+    found = np.array([calibration_interval(of_groups(groups)) for _ in range(sets)])
+    assert np.mean(found[:, 0]) > 2 * error
+    assert np.mean((found[:, 1] <= error) & (error <= found[:, 2])) > 0.94
+
+
+def test_two_groups_and_groups_that_are_all_alike_say_little_of_a_calibration_error() -> None:
+    bins = np.eye(BINS)[:1]
+    assert (0.0, 1.0) == calibration_interval(Bins(np.ones((2, 1)), bins.repeat(2, 0), bins.repeat(2, 0)))[1:]
+    _, low, high = calibration_interval(Bins(np.ones((40, 1)), bins.repeat(40, 0), bins.repeat(40, 0)))
+    assert pytest.approx((0.0, 0.09), abs=0.01) == (low, high)  # 0.025 ** (1 / 40), as of a share
+
+
 def test_equal_content_gives_equal_draws_and_other_content_others() -> None:
     names = ["a", "b", "a", "c"]
     one, other = (np.concatenate(list(Groups.of(names).draws(20))) for _ in range(2))
@@ -169,11 +197,11 @@ def test_a_label_that_one_group_alone_has_tells_no_interval() -> None:
 
 
 def test_two_groups_tell_no_interval() -> None:
-    assert (0.0, 1.0) == interval(0.5, np.array([0.4, 0.5, 0.6]), 2, "share")[1:]
+    assert (0.0, 1.0) == interval(0.5, np.array([0.4, 0.5, 0.6]), 2)[1:]
     assert (0.0, 1.0) == share_interval(np.array([3.0, 4.0]), np.array([6.0, 7.0]))[1:]
 
 
 def test_what_does_not_exist_has_no_interval() -> None:
-    assert all(np.isnan(each) for each in interval(np.nan, np.array([np.nan, 1.0]), 9, "share"))
+    assert all(np.isnan(each) for each in interval(np.nan, np.array([np.nan, 1.0]), 9))
     with pytest.raises(ValueError, match="nothing to draw from"):
         Groups.of([])
