@@ -251,6 +251,12 @@ Short,images/8.jpg
 """
 
 
+def test_a_path_that_windows_wrote_names_the_same_image(tmp_path: Path, tables: Path) -> None:
+    content = {"val.csv": b"text,image_path,labels\na,images\\1.jpg,racist\n", "images/1.jpg": b"x"}
+    row = read_table(prepare(as_folder(tmp_path / "in", content), tables).table, MMHS).to_pylist()[0]
+    assert ("1", "images/1.jpg") == (row["id"], row["image"])
+
+
 def test_the_predecessor_s_csv_files(tmp_path: Path, tables: Path) -> None:
     folder = as_folder(tmp_path / "in", {"val.csv": CSV.encode(), "class_names.txt": b"racist\n"})
     prepared = prepare(folder, tables)
@@ -346,6 +352,9 @@ def test_a_folder_that_holds_none_of_the_three_is_named(tmp_path: Path, tables: 
         BadSource, match=r"or the folder of the CSV files\. It holds MMHS150K\.zip: perhaps that is it\."
     ):
         prepare(as_folder(tmp_path / "packed", {"MMHS150K.zip": b"PK"}), tables)
+    other = as_folder(tmp_path / "in", {"MMHS150K.tar.gz": b"x"}) / "MMHS150K.tar.gz"
+    with pytest.raises(BadSource, match=re.escape(f"{other} holds no")):
+        prepare(other, tables)
     with pytest.raises(BadArchive, match="leads out of the archive"):
         prepare(as_zip(tmp_path / "x.zip", {**files(), "../x": b"x"}), tables)
 
