@@ -399,6 +399,10 @@ def _label_sets(
     with open_parquet(source.split("train")) as file:
         column = file.schema_arrow.field(columns.labels).type
     is_list = pa.types.is_list(column) or pa.types.is_large_list(column)
+    # A text is one label, or a list as JSON: then some row has several, or none.
+    is_list = is_list or any(
+        len(row.labels) != 1 for rows in examples.values() for row in rows if row.labels is not None
+    )
     all_of_them = LabelSets.every if is_list else LabelSets.one_of
     sets = LabelSets.these(allowed, labels or ()) if allowed else all_of_them(known)
     named = "label_sets" if allowed else "labels"

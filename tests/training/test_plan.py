@@ -273,3 +273,13 @@ def test_status_tells_trainings_that_are_done_from_those_that_are_not(squares: S
             make(made.checkpoints, step, stopping=step == 2)
         (status,) = statuses([made.folder], root)
         assert (state, str(made.source.folder), sum(made.rows.values())) == (status.state, status.source, status.rows)
+
+
+def test_lists_of_labels_as_json_text_may_have_several(frozen: Callable[..., Dataset], tmp_path: Path) -> None:
+    labels = ['["a"]', '["b", "a"]', "[]", '["a"]']
+    made = frozen([{"image": None, "text": f"text {n}", "labels": text} for n, text in enumerate(labels)])
+    columns = Columns(("text",), "", "labels")
+    first = _plan(tmp_path, (made, tmp_path), labels=None, columns=columns, base=READS)
+    assert first.label_sets is not None
+    assert ((), ("a",), ("b",), ("a", "b")) == first.label_sets.sets
+    assert {"train": 3, "validation": 1} == first.rows
