@@ -61,6 +61,7 @@ VERSION = "build-splits/1"
 CERTIFICATE = "certificate.json"
 GROUP = "split_group"
 _OFFICIAL, _OFFICIAL_KEPT = "split", "official_split"  # the table's column, and its name in the dataset
+_FEATURES = b"huggingface"  # metadata in which `datasets` keeps what Parquet has no types for
 _HASH = "sha256"  # of an image's bytes
 _REASON = "reason"  # the column in which a table says why a row is not to be taken
 _BATCH = 1_000  # rows in memory
@@ -500,7 +501,10 @@ def _write(
         schemas = {
             split: TableSchema(
                 "dataset/1",
-                pa.schema([*fields, pa.field(GROUP, pa.string(), nullable=split == LEFT_OUT and not all(taken))]),
+                pa.schema(
+                    [*fields, pa.field(GROUP, pa.string(), nullable=split == LEFT_OUT and not all(taken))],
+                    _features(file.schema_arrow),
+                ),
             )
             for split in (*SPLITS, LEFT_OUT)
             if split in there
@@ -521,6 +525,18 @@ def _write(
                     some = [column.filter(chosen) for column in columns]
                     some_rows = pa.RecordBatch.from_arrays(some, schema=schemas[split].columns)
                     writer.write_batch(some_rows, _GROUP_BATCHES * at_once)
+
+
+def _features(schema: pa.Schema) -> dict[bytes, str] | None:
+    """Which columns are images or classes with names, as `datasets` wrote it down, with our two columns."""
+    try:
+        told = json.loads((schema.metadata or {})[_FEATURES])
+        given = told["info"]["features"].items()
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    renamed = {_OFFICIAL_KEPT if name == _OFFICIAL else name: kind for name, kind in given}
+    features = renamed | {GROUP: {"dtype": "string", "_type": "Value"}}
+    return {_FEATURES: json.dumps({"info": {"features": features}}, ensure_ascii=False)}
 
 
 def _rows_at_once(file: pq.ParquetFile) -> int:
