@@ -146,7 +146,7 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
     """
     shares = make_shares(wanted.validation, wanted.test)
     check_distance(wanted.distance)
-    wanted, provenance = _completed(table, wanted)
+    wanted, provenance, names = _completed(table, wanted)
     digest = sha256(table)
     version = version_of(digest, _plain(wanted))
     folder = datasets / name / version
@@ -182,6 +182,7 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
         if conversations := _write_conversations(aside):
             certificate["conversations"] = conversations
         certificate["leaks"] = _look_for_leaks(aside, wanted)
+        certificate["equal_bytes"] = _equal_bytes(aside, names, wanted)
         write_card(aside / "README.md", certificate, wanted.licence, provenance)
         certificate["files"] = fingerprints(aside)
         write_bytes(aside / CERTIFICATE, json.dumps(certificate, indent=2, ensure_ascii=False).encode())
@@ -317,8 +318,16 @@ def leaks_of(folder: Path, group_by: Sequence[str], distance: int) -> list[Leak]
     return find_leaks(keys, distance)
 
 
-def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
-    """Near-duplicates, label and licence where they were not named, and what the table's provenance says."""
+def _equal_bytes(folder: Path, names: Sequence[str], wanted: Wanted) -> list[dict[str, Any]]:
+    """Splits that share images under other names, where names alone hold rows together: no leak of what was asked for."""
+    if not {IMAGE, _HASH} <= set(names) or _HASH in wanted.group_by:
+        return []
+    leaks = leaks_of(folder, [_HASH], 0)
+    return [{"split": leak.split, "other": leak.other, "rows": leak.rows, "of": leak.of} for leak in leaks if leak.rows]
+
+
+def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any], Sequence[str]]:
+    """Near-duplicates, label and licence where they were not named; what the table's provenance says; its columns."""
     if not wanted.group_by:
         raise BadTable("group_by names no column. Give one, such as image.")
     with table.open("rb") as content:
@@ -344,7 +353,7 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
         raise TornFile(f"{path} is damaged ({error}). Run the flow that made {table.name} again.") from error
     licence = wanted.licence or str(provenance.get("licence", ""))
     group_by = (*wanted.group_by, *near, *repeats)
-    return replace(wanted, group_by=group_by, label=label, licence=licence), provenance
+    return replace(wanted, group_by=group_by, label=label, licence=licence), provenance, names
 
 
 def _plain(wanted: Wanted) -> dict[str, Any]:
