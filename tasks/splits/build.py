@@ -249,7 +249,7 @@ def check_version(folder: Path) -> dict[str, Any]:
     if wrong := list(changed_files(folder, certificate)):
         raise VersionChanged(
             f"{folder} was changed after it had been written: {'; '.join(wrong)}. A version is never overwritten: "
-            "move the folder away, and run again to make it anew."
+            "move the folder away, and run build-splits again to make it anew."
         )
     return certificate
 

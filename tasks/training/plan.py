@@ -375,7 +375,8 @@ def _read(source: Source, split: str, columns: Columns) -> Iterator[Example]:
 def _no_split(source: Source, split: str) -> EmptySplit:
     return EmptySplit(
         f"{source.folder} has no split {split!r}. Training needs {' and '.join(SPLITS)}: build the splits again, with a "
-        "share for each."
+        "share for each. Where the table's official splits lack one, name some rows' so in its column split, or give "
+        "official='ignore'."
     )
 
 

@@ -110,7 +110,7 @@ def test_a_version_that_was_changed_is_named_and_not_overwritten(table: Path, da
     assert (
         f"{dataset.folder} was changed after it had been written: README.md has another SHA-256; "
         "data/test-00000-of-00001.parquet is missing; notes.txt was added. A version is never overwritten: move the folder "
-        "away, and run again to make it anew."
+        "away, and run build-splits again to make it anew."
     ) == str(changed.value)
     assert "mine" == card.read_text()
 
