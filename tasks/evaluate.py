@@ -77,6 +77,7 @@ def plan_evaluation(
     from tasks.evaluation.promote import CURRENT, current, find_adapter
     from tasks.models.adapter import read_adapter
     from tasks.splits.build import check_version, find_version
+    from tasks.splits.card import equal_bytes
 
     check_restarts(restarts)
     root, logger = DataRoot(Settings().data), get_run_logger()
@@ -99,7 +100,7 @@ def plan_evaluation(
             previous = None
     data = data_of(version, certificate, split, images, record)
     its = (previous, read_adapter(previous)) if previous else None
-    notes += trained_elsewhere([(folder, record), *([its] if its else [])], data)
+    notes += [*trained_elsewhere([(folder, record), *([its] if its else [])], data), *equal_bytes(certificate)]
     for note in notes:
         logger.warning("%s", note)
     subjects = plan(subjects_of(folder, record, its, data, mode, ablations, device), data, root.jobs, chunk_size)

@@ -25,6 +25,7 @@ __all__ = ["Official", "split_table"]
 def split_table(table: Path, name: str, group_by: str | Sequence[str], **wanted: Any) -> Path:
     """Make the version, or find it; show its card."""
     from tasks.splits.build import Wanted, build
+    from tasks.splits.card import equal_bytes
 
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise PermanentError(f"name={name!r} cannot be a folder's name. Use letters, digits, '-', '_' and '.'.")
@@ -42,6 +43,8 @@ def split_table(table: Path, name: str, group_by: str | Sequence[str], **wanted:
         certificate["leaks"]["found"],
         dataset.folder,
     )
+    for words in equal_bytes(certificate):
+        get_run_logger().warning("%s group_by=sha256 keeps them together.", words)
     card = (dataset.folder / "README.md").read_text("utf-8").split("---\n", 2)[2]
     shown(create_markdown_artifact, key=re.sub(r"[^a-z0-9]+", "-", f"dataset-{name}".lower()), markdown=card)
     return dataset.folder

@@ -23,7 +23,7 @@ from tasks.settings import Settings
 from tasks.storage.errors import PermanentError
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-MADE = ("tables/*", "adapters/*/README.md", "reports/**/*", "reviews/*/*.html")
+MADE = ("tables/*", "datasets/*/*/README.md", "adapters/*/README.md", "reports/**/*", "reviews/*/*.html")
 NAMED = 20  # files that are named although a run has left them as they were
 LAST_LINE = "Finished in state"
 TOLD_AT_THE_END = (LAST_LINE, "Encountered exception during", "Engine execution exited")

@@ -32,7 +32,7 @@ what PATH may be:
   data/datasets/mmhs/3f2a9c01d7b4    a version of a dataset: files, name, counts, and leaks between its splits
   data                               all of it
   anything/with/train.csv            with --group-by: leaks between splits that others made (Parquet, Arrow, CSV, TSV,
-                                     JSON, JSON Lines, packed or not; folders of images by image or phash)
+                                     JSON, JSON Lines, packed or not; images by image or phash)
   anything.parquet                   with --group-by: leaks between the splits that its column `split` names
 
 examples:

@@ -195,6 +195,9 @@ def _table(source: Path, folder: Path) -> Iterator[Named]:
         rows = _csv(source)
     try:
         for number, row in enumerate(rows):
+            if isinstance(row, Named):
+                yield row
+                continue
             if not isinstance(row, dict):
                 yield Named(None, problem=("bad-row", "is no object with a field `image`."))
                 continue
@@ -232,6 +235,12 @@ def _column(source: Path, row: Mapping[str, Any]) -> None:
     if not any(name in row for name in IMAGE_COLUMNS):
         names = ", ".join(map(str, row)) or "none"
         raise BadSource(f"{source} has no column {' or '.join(map(repr, IMAGE_COLUMNS))}; it has {names}.")
+    meant = [name for name in row if name.strip().lower() in (LABEL_COLUMN, f"{LABEL_COLUMN}s")]
+    if meant and LABEL_COLUMN not in row:
+        raise BadSource(
+            f"{source} has a column {meant[0]!r} and none called {LABEL_COLUMN!r}, so no image would have a label. Rename "
+            "it, with one label in each row, or take it away."
+        )
 
 
 def _csv(source: Path) -> Iterator[Any]:
@@ -240,7 +249,15 @@ def _csv(source: Path) -> Iterator[Any]:
         text.seek(0)
         # Excel writes semicolons where a comma stands in numbers, as in Russia and Spain.
         between = ";" if ";" in first and "," not in first else ","
-        yield from csv.DictReader(text, delimiter=between, skipinitialspace=True, strict=True)
+        rows = csv.DictReader(text, delimiter=between, skipinitialspace=True, strict=True)
+        if rows.fieldnames:
+            _column(source, dict.fromkeys(rows.fieldnames))
+        for row in rows:
+            if any(row.pop(None, ())) or None in row.values():  # a comma without quotes moves what stands behind it
+                told = f"line {rows.line_num:,} has not {len(row)} cells, as the first line has."
+                yield Named(None, problem=("bad-row", f"{told} Put quotes around a cell that holds {between!r}."))
+            else:
+                yield row
 
 
 def _lines(source: Path) -> Iterator[Any]:

@@ -44,7 +44,7 @@ class Archive:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.source = self.path = path
         self._zip: zipfile.ZipFile | None = None
         if path.is_dir():
             self._members = dict.fromkeys(_walk(path), 0)
@@ -199,7 +199,10 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
     """The members by name, with their sizes; or the first reason to refuse the archive."""
 
     def refuse(name: str, why: str) -> BadArchive:
-        return BadArchive(f"{path}: the member {name!r} {why}: refused. Nothing was read.")
+        return BadArchive(
+            f"{path}: the member {name!r} {why}: refused. Nothing was read. Download it again from where the data set is "
+            "published, or pack anew what you trust of it."
+        )
 
     members: dict[str, int] = {}
     total = 0
@@ -213,7 +216,7 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
         if ".." in re.split(r"[/\\]", name):
             raise refuse(name, "leads out of the archive")
         if "\\" in name or "\0" in name:
-            raise refuse(name, "has a character in its name that no file's name has")
+            raise refuse(name, "has a backslash or a zero byte in its name, as some programs of Windows write them")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise refuse(name, "is a link")
         if info.is_dir():

@@ -127,7 +127,7 @@ def find_layout(archive: Archive) -> Layout:
             return found(names)
     packed = next((name for name in archive.names() if name.lower().endswith(".zip")), None)
     raise BadSource(
-        f"{archive.path} holds no {GROUND_TRUTH}, no train, val or test .csv and no train, dev or test .jsonl. "
+        f"{archive.source} holds no {GROUND_TRUTH}, no train, val or test .csv and no train, dev or test .jsonl. "
         "Give the zip or the folder of MMHS150K or Hateful Memes as downloaded, or the folder of the CSV files."
         + (f" It holds {packed}: perhaps that is it." if packed else "")
     )
@@ -243,7 +243,7 @@ def _tweet(
     try:
         if None in item or None in item.values():
             raise _Bad("bad-row", "has more or fewer cells than its file has columns")
-        path = item["image_path"]
+        path = item["image_path"].replace("\\", "/")  # as Windows writes it
         id_ = re.sub(r"\.\w+$", "", path.rpartition("/")[2])
         _once(id_, seen)
         if label == "labels":

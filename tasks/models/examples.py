@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _BATCH = 1_000
+_SHOWN = 100  # characters of a cell in a message
 _GROUP = "split_group"
 # A list of texts, written as one; no label such as [deleted].
 _LIST = re.compile(r"\s*\[\s*(?:[\"'].*)?\]\s*", re.DOTALL)
@@ -144,7 +145,8 @@ def _text(path: Path, row: int, column: str, value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
     raise BadExamples(
-        f"{path}, row {row}: column {column!r} holds {value!r}, which is no text. Prepare the table again."
+        f"{path}, row {row}: column {column!r} holds {_shown(value)}, which is no text. Prepare the table again; an image "
+        "is a file, and the table names its path."
     )
 
 
@@ -159,6 +161,12 @@ def _labels(path: Path, row: int, column: str, value: Any) -> tuple[str, ...] | 
     if isinstance(value, list) and all(isinstance(label, str) for label in value):
         return tuple(value)
     raise BadExamples(
-        f"{path}, row {row}: column {column!r} holds {value!r}, which are no labels. Prepare the table again: a list "
+        f"{path}, row {row}: column {column!r} holds {_shown(value)}, which are no labels. Prepare the table again: a list "
         'of texts, the same as JSON such as ["a", "b"], or one label.'
     )
+
+
+def _shown(value: Any) -> str:
+    """A value as a message can hold it: a cell may be a whole image."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

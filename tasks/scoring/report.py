@@ -238,6 +238,8 @@ def _sections(figures: Mapping[str, Any], evaluation: Evaluation, curve: Curve |
         yield Section(
             "A toy model", "Its base is tiny and random. These figures show that the walk works, and nothing else."
         )
+    if figures["notes"]:
+        yield Section("To know first", "\n\n".join(figures["notes"]))
     if evaluation.verdict:
         yield _verdict(figures["verdict"], str(evaluation.verdict))
     yield _all_models(figures, single)
@@ -259,11 +261,7 @@ def _sections(figures: Mapping[str, Any], evaluation: Evaluation, curve: Curve |
             [Pictures(evaluation.worst)],
         )
     yield _rows(figures)
-    yield Section(
-        "What was done with what",
-        "\n\n".join(figures["notes"]),
-        [Table(["", ""], list(figures["versions"].items()))],
-    )
+    yield Section("What was done with what", "", [Table(["", ""], list(figures["versions"].items()))])
 
 
 def _verdict(verdict: Mapping[str, Any], words: str) -> Section:
@@ -478,6 +476,7 @@ def _markdown(figures: Mapping[str, Any], html: Path) -> str:
     parts = [
         f"# {'Toy model: ' if figures['toy'] else ''}{figures['title']} on {figures['split']}",
         f"[Report with plots]({html.absolute().as_uri()}): `{html.absolute()}`",
+        *figures["notes"],
         *([f"Verdict: **{verdict['outcome']}**"] if verdict else []),
         markdown_table(["model", *(_name(name, single) for name in names), "n"], rows),
         counts,

@@ -8,9 +8,10 @@ passes when the whole interval lies above the least difference that was asked fo
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, erfc, isnan, sqrt
+from math import erfc, isnan, sqrt
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
@@ -34,6 +35,7 @@ Metric = Literal["f1_micro", "f1_macro", "subset_accuracy", "hamming_loss"]
 POWER = 0.8
 _NORMAL = NormalDist()
 _TAIL = 0.025
+_MOST = 10**15  # rows that are looked for
 
 
 class OtherRows(PermanentError):
@@ -72,7 +74,7 @@ class Verdict:
         rows_needed: Rows that would show the difference that was found, or its absence, in 80 of 100 such test sets; None
             where it is exactly what was asked for.
         detectable: The difference from ``minimal`` that these rows show in 80 of 100 such test sets; None where the metric
-            does not exist on them, or differs on none of them.
+            does not exist on them, differs on none of them, or too few groups tell.
     """
 
     outcome: Outcome
@@ -146,9 +148,10 @@ def compare(
     differences, error = _differences((ours, new[1]), (theirs, old[1]), groups, metric)
     value, low, high = differences[metric]
     outcome: Outcome = "pass" if low > minimal else "fail" if high < minimal else "not enough evidence"
-    reach = _NORMAL.inv_cdf(1 - _TAIL) + _NORMAL.inv_cdf(POWER)
     away = abs(value - minimal)
-    needed = ceil(len(rows) * (reach * error / away) ** 2) if away > 1e-12 and error > 0 else None
+    needed = None
+    if away > 1e-12 and error.value:
+        needed = bisect_left(range(1, _MOST), True, key=lambda n: error.shown(n / len(rows)) <= away) + 1
     right = [each.answer == each.truth for each in (ours, theirs)]
     return Verdict(
         outcome,
@@ -160,7 +163,7 @@ def compare(
         only_one,
         mcnemar(right[0], right[1], groups.codes),
         needed,
-        reach * error if error > 0 else None,
+        error.shown() if error.value else None,
     )
 
 
@@ -195,8 +198,8 @@ def _binomial(one: int, other: int) -> float:
 
 def _differences(
     new: tuple[Predictions, Thresholds], old: tuple[Predictions, Thresholds], groups: Groups, metric: Metric
-) -> tuple[dict[str, Interval], float]:
-    """New minus old for every metric of decisions, and the standard error of the one that decides."""
+) -> tuple[dict[str, Interval], _Error]:
+    """New minus old for every metric of decisions, and the error of the one that decides."""
     found, errors = {}, {}
     for name in OWN_RULE:
         ours, theirs = (
@@ -205,6 +208,17 @@ def _differences(
         )
         found[name], errors[name] = _apart(ours, theirs)
     return found, errors[metric]
+
+
+class _Error(NamedTuple):
+    """The standard error of a difference, and its degrees of freedom; 0 where nothing is known of it."""
+
+    value: float
+    degrees: float
+
+    def shown(self, more: float = 1.0) -> float:
+        """The difference that so many times the rows show with the power asked for: the more, the surer the error, too."""
+        return (student(self.degrees * more) + _NORMAL.inv_cdf(POWER)) * self.value / sqrt(more)
 
 
 class _Part(NamedTuple):
@@ -236,11 +250,11 @@ def _f1(hits: Floats, wrong: Floats) -> _Part:
     return _Part(2 * share / (1 + share), 2 / (1 + share) ** 2 * pulls(hits, cases), cases / cases.sum())
 
 
-def _apart(ours: _Part, theirs: _Part) -> tuple[Interval, float]:
-    """The difference of two figures of the same rows with its interval, and its standard error."""
+def _apart(ours: _Part, theirs: _Part) -> tuple[Interval, _Error]:
+    """The difference of two figures of the same rows with its interval, and its error."""
     value, held = ours.value - theirs.value, (ours.held + theirs.held) / 2
     if isnan(value):
-        return Interval(np.nan, np.nan, np.nan), 0.0
+        return Interval(np.nan, np.nan, np.nan), _Error(0.0, 0.0)
     error, degrees = spread(ours.pulled - theirs.pulled, held)
     if degrees < 1:
         reach = 1 + abs(value)  # nothing is known of the error
@@ -249,4 +263,4 @@ def _apart(ours: _Part, theirs: _Part) -> tuple[Interval, float]:
     else:
         # What could differ and was not met in any group (Clopper and Pearson 1934), at worst the other way round.
         reach = (1 + abs(value)) * (1 - _TAIL ** float((held**2).sum()))
-    return Interval(value, value - reach, value + reach), error
+    return Interval(value, value - reach, value + reach), _Error(error if degrees >= 1 else 0.0, degrees)

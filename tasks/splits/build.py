@@ -61,6 +61,7 @@ VERSION = "build-splits/1"
 CERTIFICATE = "certificate.json"
 GROUP = "split_group"
 _OFFICIAL, _OFFICIAL_KEPT = "split", "official_split"  # the table's column, and its name in the dataset
+_FEATURES = b"huggingface"  # metadata in which `datasets` keeps what Parquet has no types for
 _HASH = "sha256"  # of an image's bytes
 _REASON = "reason"  # the column in which a table says why a row is not to be taken
 _BATCH = 1_000  # rows in memory
@@ -145,7 +146,7 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
     """
     shares = make_shares(wanted.validation, wanted.test)
     check_distance(wanted.distance)
-    wanted, provenance = _completed(table, wanted)
+    wanted, provenance, names = _completed(table, wanted)
     digest = sha256(table)
     version = version_of(digest, _plain(wanted))
     folder = datasets / name / version
@@ -181,6 +182,7 @@ def build(table: Path, datasets: Path, name: str, wanted: Wanted) -> Dataset:
         if conversations := _write_conversations(aside):
             certificate["conversations"] = conversations
         certificate["leaks"] = _look_for_leaks(aside, wanted)
+        certificate["equal_bytes"] = _equal_bytes(aside, names, wanted)
         write_card(aside / "README.md", certificate, wanted.licence, provenance)
         certificate["files"] = fingerprints(aside)
         write_bytes(aside / CERTIFICATE, json.dumps(certificate, indent=2, ensure_ascii=False).encode())
@@ -247,7 +249,7 @@ def check_version(folder: Path) -> dict[str, Any]:
     if wrong := list(changed_files(folder, certificate)):
         raise VersionChanged(
             f"{folder} was changed after it had been written: {'; '.join(wrong)}. A version is never overwritten: "
-            "move the folder away, and run again to make it anew."
+            "move the folder away, and run build-splits again to make it anew."
         )
     return certificate
 
@@ -316,8 +318,16 @@ def leaks_of(folder: Path, group_by: Sequence[str], distance: int) -> list[Leak]
     return find_leaks(keys, distance)
 
 
-def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
-    """Near-duplicates, label and licence where they were not named, and what the table's provenance says."""
+def _equal_bytes(folder: Path, names: Sequence[str], wanted: Wanted) -> list[dict[str, Any]]:
+    """Splits that share images under other names, where names alone hold rows together: no leak of what was asked for."""
+    if not {IMAGE, _HASH} <= set(names) or _HASH in wanted.group_by:
+        return []
+    leaks = leaks_of(folder, [_HASH], 0)
+    return [{"split": leak.split, "other": leak.other, "rows": leak.rows, "of": leak.of} for leak in leaks if leak.rows]
+
+
+def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any], Sequence[str]]:
+    """Near-duplicates, label and licence where they were not named; what the table's provenance says; its columns."""
     if not wanted.group_by:
         raise BadTable("group_by names no column. Give one, such as image.")
     with table.open("rb") as content:
@@ -343,7 +353,7 @@ def _completed(table: Path, wanted: Wanted) -> tuple[Wanted, dict[str, Any]]:
         raise TornFile(f"{path} is damaged ({error}). Run the flow that made {table.name} again.") from error
     licence = wanted.licence or str(provenance.get("licence", ""))
     group_by = (*wanted.group_by, *near, *repeats)
-    return replace(wanted, group_by=group_by, label=label, licence=licence), provenance
+    return replace(wanted, group_by=group_by, label=label, licence=licence), provenance, names
 
 
 def _plain(wanted: Wanted) -> dict[str, Any]:
@@ -500,7 +510,10 @@ def _write(
         schemas = {
             split: TableSchema(
                 "dataset/1",
-                pa.schema([*fields, pa.field(GROUP, pa.string(), nullable=split == LEFT_OUT and not all(taken))]),
+                pa.schema(
+                    [*fields, pa.field(GROUP, pa.string(), nullable=split == LEFT_OUT and not all(taken))],
+                    _features(file.schema_arrow),
+                ),
             )
             for split in (*SPLITS, LEFT_OUT)
             if split in there
@@ -521,6 +534,18 @@ def _write(
                     some = [column.filter(chosen) for column in columns]
                     some_rows = pa.RecordBatch.from_arrays(some, schema=schemas[split].columns)
                     writer.write_batch(some_rows, _GROUP_BATCHES * at_once)
+
+
+def _features(schema: pa.Schema) -> dict[bytes, str] | None:
+    """Which columns are images or classes with names, as `datasets` wrote it down, with our two columns."""
+    try:
+        told = json.loads((schema.metadata or {})[_FEATURES])
+        given = told["info"]["features"].items()
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    renamed = {_OFFICIAL_KEPT if name == _OFFICIAL else name: kind for name, kind in given}
+    features = renamed | {GROUP: {"dtype": "string", "_type": "Value"}}
+    return {_FEATURES: json.dumps({"info": {"features": features}}, ensure_ascii=False)}
 
 
 def _rows_at_once(file: pq.ParquetFile) -> int:

@@ -40,6 +40,15 @@ def write_card(path: Path, certificate: Mapping[str, Any], licence: str, provena
     return write_bytes(path, f"---\n{front}---\n\n{body}\n".encode())
 
 
+def equal_bytes(certificate: Mapping[str, Any]) -> list[str]:
+    """A sentence for every two splits that share images whose names alone differ, of versions that were looked at."""
+    return [
+        f"{shared['rows']:,} of {shared['of']:,} rows of {shared['split']} have an image whose very bytes stand in "
+        f"{shared['other']} under another name."
+        for shared in certificate.get("equal_bytes", ())
+    ]
+
+
 def _front(certificate: Mapping[str, Any], licence: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
     rows = sum(split["rows"] for split in certificate["splits"].values())
     front: dict[str, Any] = {"license": licence or "unknown"}
@@ -114,6 +123,12 @@ def _body(certificate: Mapping[str, Any], licence: str) -> Iterator[str]:
         "(`certificate.json`). Had the rows been drawn one by one, "
         f"{certificate['random_split']:.1%} of the test rows would share their group with a row of train."
     )
+    if told := " ".join(equal_bytes(certificate)):
+        yield ""
+        yield (
+            f"{told} It was not looked for when the splits were made; group_by=sha256 keeps equal images together, with "
+            "official=clean also where official splits do not."
+        )
     yield ""
     yield "`trasvase verify FOLDER` looks again, and holds every file against its SHA-256."
 

@@ -2,8 +2,9 @@
 
 An image's name, a COCO id, a routine; or a perceptual hash of 64 bits (``phash``, as 16 hex digits or a number), whose
 neighbours count as the same image; or ``near_duplicate_of``, the ``id`` of the row that a row
-repeats. Of images that a table holds itself, their bytes count. Any Parquet or Arrow file, CSV, TSV, JSON array or JSON
-Lines is read, packed or not, only these columns; and an image file as a row with ``image`` (its bytes) and ``phash``.
+repeats. Of images that a table holds itself, their bytes count, or for ``phash`` what they show. Any Parquet or Arrow file,
+CSV, TSV, JSON array or JSON Lines is read, packed or not, only these columns; and an image file as a row with ``image``
+(its bytes) and ``phash``.
 """
 
 from __future__ import annotations
@@ -109,7 +110,10 @@ def read_keys(path: Path, columns: Sequence[str]) -> Keys:
     if kind in (".parquet", ".arrow"):
         for batch in _batches(path, columns):
             for values, column in zip(keys.values, columns, strict=True):
-                values.extend(column_keys(batch.column(column), f"{path}, column {column!r}"))
+                if column in batch.schema.names:
+                    values.extend(column_keys(batch.column(column), f"{path}, column {column!r}"))
+                else:  # hashes are asked for, and there are images
+                    values.extend(_looks(batch.column(_images(batch.schema)), path, len(values)))
         return keys
     for number, item in enumerate(_items(path)):
         if not isinstance(item, dict):
@@ -156,7 +160,7 @@ def column_keys(column: pa.Array, where: str) -> list[str | None]:
         return [None if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return [None if value is None else value.hex() for value in column.to_pylist()]
-    if pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}:  # Hugging Face's images
+    if _holds_images(kind):
         return [None if value is None else _of_image(value["bytes"], value["path"]) for value in column.to_pylist()]
     raise BadTable(f"{where} is {column.type}; groups are told apart by text or whole numbers.")
 
@@ -204,25 +208,51 @@ def _of_picture(path: Path, column: str) -> str | None:
         raise BadTable(
             f"{path} is an image, not a table. Give image (equal bytes) or phash (equal looks) for --group-by."
         )
+    return _look(path.read_bytes(), str(path))
+
+
+def _looks(images: pa.Array, path: Path, start: int) -> Iterator[str | None]:
+    """Perceptual hashes of images that a table holds itself, from its row ``start`` on."""
+    for row, value in enumerate(images.to_pylist(), start):
+        yield _look(value["bytes"], f"{path}, row {row}: the image") if value and value["bytes"] else None
+
+
+def _look(content: bytes, where: str) -> str | None:
     try:
-        return perceptual_hash(open_picture(path.read_bytes()).image)
+        return perceptual_hash(open_picture(content).image)
     except BadImage as error:
-        raise BadTable(f"{path} {error} Or compare the bytes: --group-by image.") from error
+        raise BadTable(f"{where} {error} Or compare the bytes: --group-by image.") from error
+
+
+def _there(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list[str]:
+    """The columns to read: of a table without hashes, but with images, these."""
+    images = _images(schema)
+    asked = [images if column == PHASH and column not in schema.names and images else column for column in columns]
+    check_columns(path, schema.names, asked)
+    return [name for name in schema.names if name in asked]
+
+
+def _images(schema: pa.Schema) -> str | None:
+    """The first column that holds images themselves."""
+    return next((column.name for column in schema if _holds_images(column.type)), None)
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    """Whether it is how Hugging Face keeps images in a table."""
+    return pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}
 
 
 def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     if kind_of(path) == ".parquet":
         with open_parquet(path) as file:
-            check_columns(path, file.schema_arrow.names, columns)
-            yield from file.iter_batches(_BATCH, columns=list(columns))
+            yield from file.iter_batches(_BATCH, columns=_there(path, file.schema_arrow, columns))
         return
     try:
         with pa.memory_map(str(path)) as content:
             is_file = content.read(6) == b"ARROW1"  # else a stream, as `save_to_disk` writes it
             content.seek(0)
             table = (pa.ipc.open_file(content) if is_file else pa.ipc.open_stream(content)).read_all()
-            check_columns(path, table.column_names, columns)
-            yield from table.select(list(columns)).to_batches(_BATCH)
+            yield from table.select(_there(path, table.schema, columns)).to_batches(_BATCH)
     except (OSError, pa.ArrowInvalid) as error:
         raise TornFile(f"{path} is no whole Arrow file ({error}).") from error
 

@@ -80,9 +80,9 @@ def table_writer(path: Path, schema: TableSchema, origin: Mapping[str, Any]) -> 
 
 
 def marked(schema: TableSchema, origin: Mapping[str, Any]) -> pa.Schema:
-    """The schema's columns with its name and the origin as the file's own metadata."""
+    """The schema's columns with its name and the origin added to the file's own metadata."""
     text = json.dumps({"schema": schema.name, **origin}, sort_keys=True, ensure_ascii=False)
-    return schema.columns.with_metadata({_KEY: text})
+    return schema.columns.with_metadata({**(schema.columns.metadata or {}), _KEY: text})
 
 
 def write_table(table: pa.Table, path: Path, schema: TableSchema, origin: Mapping[str, Any]) -> Path:

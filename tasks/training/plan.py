@@ -375,7 +375,8 @@ def _read(source: Source, split: str, columns: Columns) -> Iterator[Example]:
 def _no_split(source: Source, split: str) -> EmptySplit:
     return EmptySplit(
         f"{source.folder} has no split {split!r}. Training needs {' and '.join(SPLITS)}: build the splits again, with a "
-        "share for each."
+        "share for each. Where the table's official splits lack one, name some rows' so in its column split, or give "
+        "official='ignore'."
     )
 
 
@@ -399,6 +400,10 @@ def _label_sets(
     with open_parquet(source.split("train")) as file:
         column = file.schema_arrow.field(columns.labels).type
     is_list = pa.types.is_list(column) or pa.types.is_large_list(column)
+    # A text is one label, or a list as JSON: then some row has several, or none.
+    is_list = is_list or any(
+        len(row.labels) != 1 for rows in examples.values() for row in rows if row.labels is not None
+    )
     all_of_them = LabelSets.every if is_list else LabelSets.one_of
     sets = LabelSets.these(allowed, labels or ()) if allowed else all_of_them(known)
     named = "label_sets" if allowed else "labels"

@@ -56,6 +56,13 @@ def test_all_files_of_a_run_are_named_and_few_of_those_before(
     assert marks == [line.strip()[: len(mark)] for line, mark in zip(serve._made(tmp_path, 2_000), marks, strict=True)]
 
 
+def test_a_dataset_is_named_by_its_card(tmp_path: Path) -> None:
+    card = tmp_path / "datasets" / "mmhs" / "3f2a9c01d7b4" / "README.md"
+    card.parent.mkdir(parents=True)
+    card.touch()
+    assert [str(card)] == [line.split()[-1] for line in serve._made(tmp_path, 0)]
+
+
 @pytest.mark.parametrize(
     ("message", "told"),
     [

@@ -108,6 +108,22 @@ def test_a_blank_behind_a_comma_is_no_part_of_a_column_s_name_nor_of_a_label(tmp
     assert [("a.png", "toxic"), ("b.png", "not, toxic")] == _labels(table, {})
 
 
+def test_a_comma_without_quotes_moves_no_label(tmp_path: Path) -> None:
+    _put(tmp_path, "a.png", "b.png", "c.png")
+    table = _csv(tmp_path, "image,text,label\na.png,hello, world,toxic\nb.png\nc.png,hello,toxic,\n")
+    assert [("c.png", "toxic")] == _labels(table, {})
+    told = "has not 3 cells, as the first line has. Put quotes around a cell that holds ','."
+    assert [("bad-row", f"Row 0: line 2 {told}"), ("bad-row", f"Row 1: line 3 {told}")] == _bad(table)
+
+
+@pytest.mark.parametrize("column", ["labels", "Label", " label"])
+def test_labels_in_a_column_of_nearly_that_name_are_not_passed_over(tmp_path: Path, column: str) -> None:
+    lines = tmp_path / "memes.jsonl"
+    lines.write_text(json.dumps({"image": "a.png", column: "toxic"}), encoding="utf-8")
+    with pytest.raises(BadSource, match="so no image would have a label"):
+        list(read_catalog(lines, {}))
+
+
 def test_a_table_of_excel_s_has_semicolons_where_a_comma_stands_in_numbers(tmp_path: Path) -> None:
     _put(tmp_path, "a.png", "b;1.png")
     table = _csv(tmp_path, '\ufeffimage;label\r\na.png;плохо, но смешно\r\n"b;1.png";toxic\r\n')

@@ -18,6 +18,7 @@ from tasks.mmhs.prepare import Prepared, prepare
 from tasks.mmhs.source import REASONS, BadSource, decide
 from tasks.splits.assign import OfficialLeak
 from tasks.splits.build import Wanted, build
+from tasks.splits.card import equal_bytes
 from tasks.storage.schemas import MMHS, MMHS_REJECTED
 from tasks.storage.tables import read_table
 from tests.mmhs.sample import ENTRIES, as_folder, as_zip, files
@@ -185,6 +186,15 @@ def test_the_same_picture_under_two_ids_can_be_kept_in_one_split(tmp_path: Path,
         build(prepared.table, tmp_path / "datasets", "mmhs", Wanted(("sha256",)))
     cleaned = build(prepared.table, tmp_path / "datasets", "mmhs", Wanted(("sha256",), official="ignore")).certificate
     assert (50, 0) == (sum(split["groups"] for split in cleaned["splits"].values()), cleaned["leaks"]["found"])
+    assert [] == cleaned["equal_bytes"]
+
+    named = build(prepared.table, tmp_path / "datasets", "mmhs", Wanted(("image",)))
+    assert 0 == named.certificate["leaks"]["found"]
+    assert [{"split": "test", "other": "train", "rows": 50, "of": 50}] == named.certificate["equal_bytes"]
+    card = (named.folder / "README.md").read_text("utf-8")
+    told = "50 of 50 rows of test have an image whose very bytes stand in train under another name."
+    assert [told] == equal_bytes(named.certificate)
+    assert f"{told} It was not looked for when the splits were made; group_by=sha256" in card
 
 
 def test_a_mac_s_resource_forks_are_no_splits_and_no_images(tmp_path: Path, tables: Path) -> None:
@@ -249,6 +259,12 @@ Cars,../../6.jpg,racist
 Cars,images/1.jpg,racist
 Short,images/8.jpg
 """
+
+
+def test_a_path_that_windows_wrote_names_the_same_image(tmp_path: Path, tables: Path) -> None:
+    content = {"val.csv": b"text,image_path,labels\na,images\\1.jpg,racist\n", "images/1.jpg": b"x"}
+    row = read_table(prepare(as_folder(tmp_path / "in", content), tables).table, MMHS).to_pylist()[0]
+    assert ("1", "images/1.jpg") == (row["id"], row["image"])
 
 
 def test_the_predecessor_s_csv_files(tmp_path: Path, tables: Path) -> None:
@@ -346,6 +362,9 @@ def test_a_folder_that_holds_none_of_the_three_is_named(tmp_path: Path, tables: 
         BadSource, match=r"or the folder of the CSV files\. It holds MMHS150K\.zip: perhaps that is it\."
     ):
         prepare(as_folder(tmp_path / "packed", {"MMHS150K.zip": b"PK"}), tables)
+    other = as_folder(tmp_path / "in", {"MMHS150K.tar.gz": b"x"}) / "MMHS150K.tar.gz"
+    with pytest.raises(BadSource, match=re.escape(f"{other} holds no")):
+        prepare(other, tables)
     with pytest.raises(BadArchive, match="leads out of the archive"):
         prepare(as_zip(tmp_path / "x.zip", {**files(), "../x": b"x"}), tables)
 

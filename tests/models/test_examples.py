@@ -64,7 +64,7 @@ def test_several_columns_of_text_are_joined_and_empty_ones_left_out(tmp_path: Pa
             {"text": ["a"], "label": ["['red', 'blue']"]},
             r"holds \"\['red', 'blue'\]\", which are no labels.*as JSON such as",
         ),
-        ({"text": ["a"], "image": [{"bytes": b"x"}]}, "which is no text"),
+        ({"text": ["a"], "image": [{"bytes": b"x" * 10_000}]}, r"holds .{,100}…, which is no text.*an image is a file"),
     ],
 )
 def test_what_is_neither_text_nor_label_is_named(tmp_path: Path, columns: dict[str, list[Any]], message: str) -> None:

@@ -74,6 +74,13 @@ def test_every_figure_has_its_n_its_interval_and_its_rule(tmp_path: Path) -> Non
     assert 3 == page.count("<svg ")  # reliability, abstention, threshold
 
 
+def test_what_a_reader_has_to_know_stands_before_the_figures(tmp_path: Path) -> None:
+    report = write_report(tmp_path, evaluated(notes=["Nobody looked whether rows are the same."]))
+    for text, figures in ((report.html.read_text("utf-8"), "All models"), (report.markdown, "| model |")):
+        assert text.index("Nobody looked") < text.index(figures)
+        assert 1 == text.count("Nobody looked")
+
+
 def test_a_split_without_any_label_is_reported(tmp_path: Path) -> None:
     names = tuple(map(str, range(40)))
     silent = predictions(np.zeros((40, 3), bool), np.full((40, 3), 0.01), names, every())

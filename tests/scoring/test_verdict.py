@@ -95,6 +95,20 @@ def test_about_the_n_that_is_named_shows_the_difference_in_80_of_100_test_sets()
     assert pytest.approx(0.8, abs=0.2) == np.mean(passed)
 
 
+def test_what_few_groups_cannot_tell_is_not_said_to_be_shown_by_as_many_rows() -> None:
+    told = []
+    for seed in range(40):
+        model = draw(np.random.default_rng(seed), 8 + seed % 9)
+        verdict = compare((worse(model, 4, seed), THRESHOLDS), (model, THRESHOLDS), "f1_macro")
+        value, _, high = verdict.differences["f1_macro"]
+        if verdict.detectable is not None:
+            assert verdict.detectable > high - value
+            if verdict.rows_needed is not None:
+                told.append(verdict.outcome)
+                assert (verdict.outcome == "not enough evidence") <= (verdict.rows_needed > verdict.n)
+    assert "not enough evidence" in told
+
+
 def test_a_verdict_holds_no_floats_of_every_count_of_every_row() -> None:
     model = draw(np.random.default_rng(10), 20_000, most=1)
     tracemalloc.start()

@@ -179,6 +179,25 @@ def test_folders_of_images_are_compared_by_bytes_or_by_looks(
     assert "c.png is empty. Download it again. Or compare the bytes: --group-by image." in capsys.readouterr().err
 
 
+def test_images_in_a_table_are_held_against_each_other_by_their_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(split: str, *content: bytes) -> None:
+        _write(
+            tmp_path / f"{split}.parquet", [{"label": 0, "image": {"bytes": each, "path": None}} for each in content]
+        )
+
+    image = meme("ДОБРОЕ УТРО")
+    write("train", encoded(image), encoded(meme(seed=1)))
+    write("test", encoded(image, "WEBP", quality=60), encoded(meme(seed=2)))
+    assert 0 == main(["verify", str(tmp_path), "--group-by", "image"])
+    assert 1 == main(["verify", str(tmp_path), "--group-by", "phash"])
+    assert "1 of 2 rows of test (50.0%) share phash with train" in capsys.readouterr().out
+    write("test", encoded(image), b"no image")
+    assert 2 == main(["verify", str(tmp_path), "--group-by", "phash"])
+    assert "test.parquet, row 1: the image is none of BMP" in capsys.readouterr().err
+
+
 def test_a_table_that_names_its_splits_is_compared_with_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from tasks.splits.build import GROUP, Dataset, Leaking, VersionChanged, Wanted, build, check_version
 from tasks.splits.keys import BadTable
@@ -109,7 +110,7 @@ def test_a_version_that_was_changed_is_named_and_not_overwritten(table: Path, da
     assert (
         f"{dataset.folder} was changed after it had been written: README.md has another SHA-256; "
         "data/test-00000-of-00001.parquet is missing; notes.txt was added. A version is never overwritten: move the folder "
-        "away, and run again to make it anew."
+        "away, and run build-splits again to make it anew."
     ) == str(changed.value)
     assert "mine" == card.read_text()
 
@@ -154,6 +155,27 @@ def test_the_card_s_front_matter_and_its_code_work(
         split: counts["rows"] for split, counts in dataset.certificate["splits"].items()
     }
     assert "'text': 'tweet " in capsys.readouterr().out
+
+
+def test_images_and_names_of_classes_stay_what_datasets_wrote(tmp_path: Path) -> None:
+    import datasets
+
+    kinds = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["safe", "hate"]),
+            "split": datasets.Value("string"),
+        }
+    )
+    splits = ["train", "validation", "test"]
+    rows = {"image": [Image.new("RGB", (9, 9), (n, 0, 0)) for n in range(3)], "label": [0, 1, 1], "split": splits}
+    datasets.Dataset.from_dict(rows, kinds).to_parquet(tmp_path / "t.parquet")
+    folder = build(tmp_path / "t.parquet", tmp_path / "datasets", "t", BY_IMAGE).folder
+    for split in splits:
+        schema = pq.read_schema(folder / f"data/{split}-00000-of-00001.parquet")
+        found = datasets.Features.from_arrow_schema(schema)
+        assert {"image": kinds["image"], "label": kinds["label"]} == {name: found[name] for name in ("image", "label")}
+        assert {"official_split", "split_group"} == found.keys() - {"image", "label"}
 
 
 def test_a_label_with_a_bar_or_a_line_break_leaves_the_card_s_table_whole(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_nothing_usable_names_the_first_rows(squares: Squares, tmp_path: Path) -
 
 def test_splits_that_are_missing_or_empty_are_told(frozen: Callable[..., Dataset], tmp_path: Path) -> None:
     made = frozen([{"text": "a", "labels": ["red"]}, {"text": "b", "labels": ["red"]}], split="test")
-    with pytest.raises(PermanentError, match=r"has no split 'validation'. Training needs train and validation"):
+    with pytest.raises(PermanentError, match=r"has no split 'validation'\. .* give official='ignore'\."):
         _plan(tmp_path, (made, tmp_path), labels=None, columns=Columns(("text",), "", "labels"), base=READS)
     empty = made.folder / "data" / "validation-00000-of-00001.parquet"
     pq.write_table(pq.read_table(made.folder / "data" / "train-00000-of-00001.parquet").slice(0, 0), empty)
@@ -273,3 +273,13 @@ def test_status_tells_trainings_that_are_done_from_those_that_are_not(squares: S
             make(made.checkpoints, step, stopping=step == 2)
         (status,) = statuses([made.folder], root)
         assert (state, str(made.source.folder), sum(made.rows.values())) == (status.state, status.source, status.rows)
+
+
+def test_lists_of_labels_as_json_text_may_have_several(frozen: Callable[..., Dataset], tmp_path: Path) -> None:
+    labels = ['["a"]', '["b", "a"]', "[]", '["a"]']
+    made = frozen([{"image": None, "text": f"text {n}", "labels": text} for n, text in enumerate(labels)])
+    columns = Columns(("text",), "", "labels")
+    first = _plan(tmp_path, (made, tmp_path), labels=None, columns=columns, base=READS)
+    assert first.label_sets is not None
+    assert ((), ("a",), ("b",), ("a", "b")) == first.label_sets.sets
+    assert {"train": 3, "validation": 1} == first.rows
