@@ -56,7 +56,7 @@ def plan_classifying(
     asked = {plan.VLM: {**common, **vlm}, plan.CLIP: {**common, **clip}}
     versions = {plan.VLM: vlms.versions(asked[plan.VLM]), plan.CLIP: clips.versions(asked[plan.CLIP])}
     catalog = read_catalog(path, folder)
-    made = [plan.plan(kind, catalog, folder, jobs, chunk_size, asked[kind], versions[kind]) for kind in asked]
+    made = [plan.plan(kind, catalog, jobs, chunk_size, asked[kind], versions[kind]) for kind in asked]
     get_run_logger().info(
         "%s: %d images, %d of them refused; classes %s.", path.name, made[0].rows, made[0].rejected, ", ".join(classes)
     )
