@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -53,7 +54,8 @@ def collect(vlm: Manifest, clip: Manifest, memes: Path, folder: Path, name: str)
         name: Stem of the files, such as ``memes-classified``.
 
     Raises:
-        TableChanged: The table has other images than when the jobs were planned; nothing is written.
+        TableChanged: The table has other images than when the jobs were planned, or labels that are none of the classes;
+            nothing is written.
         CountsDiffer: A row is missing or stands twice; nothing is written.
         TornFile: A chunk is damaged; the message names it.
         DiskFull: No room; the old tables are untouched.
@@ -69,7 +71,7 @@ def collect(vlm: Manifest, clip: Manifest, memes: Path, folder: Path, name: str)
             if chunk is None or now is None or len(now) != chunk.stop - chunk.start:
                 raise TableChanged(f"{memes} has more or fewer rows than when the run began. Start the flow again.")
             fine, failed = parted(_joined(vlm, clip, chunk), unusable, chunk, clip, "images")
-            _check(pa.concat_tables([fine.select(_ROW), failed.select(_ROW)]), now)
+            _check(pa.concat_tables([fine.select(_ROW), failed.select(_ROW)]), now, made["labels"])
             for some, writer, shape in ((fine, good, MEMES_CLASSIFIED), (failed, bad, MEMES_UNCLASSIFIED)):
                 labelled = some.append_column("label", now["label"].take(pc.subtract(some["row"], chunk.start)))
                 writer.write_table(labelled.select(shape.columns.names).cast(shape.columns))
@@ -106,11 +108,16 @@ def _columns(some: pa.Table) -> dict[str, pa.ChunkedArray]:
     return dict(zip(some.column_names, some.columns, strict=True))
 
 
-def _check(was: pa.Table, now: pa.RecordBatch) -> None:
-    """Hold the images of a chunk against the table as it is now."""
+def _check(was: pa.Table, now: pa.RecordBatch, labels: Sequence[str]) -> None:
+    """Hold the images of a chunk against the table as it is now, and its labels against the classes."""
     for then, today in zip(was.sort_by("row").to_pylist(), now.to_pylist(), strict=True):
         if any(then[name] != today[name] for name in _IMAGE):
             raise TableChanged(
                 f"Row {then['row']} was {then['path']} when the run began, and is another image in the table now. Start "
                 "the flow again."
+            )
+        if today["label"] not in (None, *labels):
+            raise TableChanged(
+                f"Row {then['row']}, {then['path']}, has the label {today['label']!r} now, which is none of the classes "
+                f"{', '.join(labels)} of this run. Start the flow again."
             )

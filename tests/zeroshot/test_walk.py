@@ -170,6 +170,17 @@ def test_a_table_that_has_more_or_fewer_rows_meanwhile_is_not_written(
     assert before == tables.table.read_bytes()
 
 
+def test_a_label_that_is_no_class_by_now_is_not_written(folder: Path, rows: list[Row], root: DataRoot) -> None:
+    jobs, tables = walk(table_of_memes(folder, rows, root), root, Fake(), Fake())
+    before = tables.table.read_bytes()
+    table = table_of_memes(folder, [*rows[:3], rows[3]._replace(label="funny"), *rows[4:]], root)
+    with pytest.raises(
+        TableChanged, match=r"Row 3, 3 рыба.png, has the label 'funny' now, which is none of the classes"
+    ):
+        collect(jobs[0], jobs[1], table, root.tables, "memes-classified")
+    assert before == tables.table.read_bytes()
+
+
 def test_a_table_that_changes_while_it_is_planned_makes_no_job(folder: Path, rows: list[Row], root: DataRoot) -> None:
     table = table_of_memes(folder, rows, root)
     catalog = read_catalog(table, folder)
