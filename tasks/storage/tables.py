@@ -200,6 +200,27 @@ def read_batches(
             raise TornFile(f"{path} is damaged ({error}). Move it away and run again: it is made anew.") from error
 
 
+def read_rows(
+    path: Path, schema: TableSchema, wanted: Sequence[int], columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows at these positions, in this order: these columns, or all. Only row groups that hold one are read.
+
+    Raises:
+        TornFile: The file is cut off or damaged.
+        ForeignTable: The columns are not the declared ones.
+    """
+    with open_table(path, schema) as file:
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    found: dict[int, dict[str, Any]] = {}
+    start = 0
+    for number, size in enumerate(sizes):
+        if mine := [at for at in wanted if start <= at < start + size]:
+            group = read_group(path, schema, number, columns)
+            found |= zip(mine, group.take([at - start for at in mine]).to_pylist(), strict=True)
+        start += size
+    return [found[at] for at in wanted]
+
+
 def sum_in_footer(file: pq.ParquetFile) -> int | None:
     """The CRC-32 that a table's bytes before the footer had when it was written; None in a foreign file."""
     text = (file.metadata.metadata or {}).get(_SUM)

@@ -29,7 +29,7 @@ from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture, read_unchanged
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
-from tasks.storage.tables import open_table, read_batches, read_group
+from tasks.storage.tables import read_batches, read_rows
 from tasks.zeroshot import catalog
 from tasks.zeroshot.collect import Tables
 from tasks.zeroshot.compare import Method, baselines, compare
@@ -87,7 +87,7 @@ def write_report(folder: Path, tables: Tables, shown: int) -> Report:
     refused = rejected.to_pylist() if rejected else []
     figures = _figures(tables, answers, made, labels)
     images = Path(made["jobs"][CLIP]["source"]["path"])
-    rows = _rows_at(tables.table, worst_first(answers)[:shown])
+    rows = read_rows(tables.table, MEMES_CLASSIFIED, worst_first(answers)[:shown])
     figures["shown"] = [row["path"] for row in rows]
     cards = [_card(row, labels, images) for row in rows]
     text = json.dumps(figures, indent=2, ensure_ascii=False)
@@ -182,20 +182,6 @@ def _what(name: str, jobs: Mapping[str, Any]) -> str:
         "CLIP": f"{jobs[CLIP]['parameters']['model']}, nearest class text",
         "CLIP with text": "the same, with the text on the image in the class texts",
     }[name]
-
-
-def _rows_at(table: Path, wanted: Sequence[int]) -> list[dict[str, Any]]:
-    """The rows at these positions, in this order."""
-    with open_table(table, MEMES_CLASSIFIED) as file:
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    found: dict[int, dict[str, Any]] = {}
-    start = 0
-    for number, size in enumerate(sizes):
-        if mine := [at for at in wanted if start <= at < start + size]:
-            group = read_group(table, MEMES_CLASSIFIED, number)
-            found |= zip(mine, group.take([at - start for at in mine]).to_pylist(), strict=True)
-        start += size
-    return [found[at] for at in wanted]
 
 
 def _card(row: Mapping[str, Any], labels: Sequence[str], images: Path) -> Card:

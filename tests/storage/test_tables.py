@@ -11,7 +11,16 @@ import pytest
 
 from tasks.storage.errors import ForeignTable, TornFile
 from tasks.storage.schemas import TableSchema
-from tasks.storage.tables import open_table, origin, read_batches, read_group, read_table, table_writer, write_table
+from tasks.storage.tables import (
+    open_table,
+    origin,
+    read_batches,
+    read_group,
+    read_rows,
+    read_table,
+    table_writer,
+    write_table,
+)
 
 NUMBERS = TableSchema("numbers/1", pa.schema([("n", pa.int64()), ("name", pa.string())]))
 TABLE = pa.table({"n": [1, 2], "name": ["one", None]}, schema=NUMBERS.columns)
@@ -47,6 +56,16 @@ def test_batches_have_as_many_rows_as_asked_for_whatever_the_groups(tmp_path: Pa
     batches = list(read_batches(path, NUMBERS, 3, ["n"]))
 
     assert [[1, 2, 2], [1, 2, 1], [2]] == [batch["n"].to_pylist() for batch in batches]
+
+
+def test_rows_can_be_read_by_their_positions_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with table_writer(path, NUMBERS, {}) as writer:
+        for rows in (TABLE, TABLE.slice(0, 0), TABLE.slice(1)):
+            writer.write_table(rows)
+
+    assert [{"n": 2}, {"n": 1}] == read_rows(path, NUMBERS, [2, 0], ["n"])
+    assert [] == read_rows(path, NUMBERS, [])
 
 
 def test_what_was_read_of_a_file_is_let_go_of_before_it_is_closed(tmp_path: Path) -> None:
