@@ -97,6 +97,19 @@ def images_of(table: Path, images: Path | None) -> Path:
     return images.absolute()
 
 
+def name_of(table: Path, tables: Path, name: str) -> str:
+    """Stem of the tables to write below a folder: the one that is given, or the table's own with "-classified".
+
+    Raises:
+        BadTable: They would take the place of the table itself.
+    """
+    if name and (tables / f"{name}.parquet").resolve() == table.resolve():
+        raise BadTable(
+            f"`name` is {name!r}, so the answers would take the place of {table}. Leave it empty, or give another one."
+        )
+    return name or f"{table.stem}-classified"
+
+
 def classes_of(table: Path, labels: Sequence[str] | None) -> tuple[str, ...]:
     """The classes: those that are given, or the table's labels in alphabetical order.
 

@@ -18,7 +18,7 @@ from tasks.storage.errors import ForeignTable, PermanentError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
 from tasks.storage.tables import read_table
-from tasks.zeroshot.catalog import BadTable, TableChanged, classes_of, images_of, read_catalog
+from tasks.zeroshot.catalog import BadTable, TableChanged, classes_of, images_of, name_of, read_catalog
 from tasks.zeroshot.collect import collect
 from tasks.zeroshot.plan import VLM, plan
 from tasks.zeroshot.report import REJECTIONS, disagreement, read_answers, worst_first, write_report
@@ -212,6 +212,13 @@ def test_jobs_whose_chunks_differ_write_nothing(table: Path, root: DataRoot) -> 
 def test_classes_that_cannot_be_say_why(table: Path, labels: list[str], message: str) -> None:
     with pytest.raises(BadTable, match=message):
         classes_of(table, labels)
+
+
+def test_answers_never_take_the_place_of_the_table_that_they_are_about(table: Path, root: DataRoot) -> None:
+    assert ["memes-classified", "other"] == [name_of(table, root.tables, name) for name in ("", "other")]
+    assert "memes" == name_of(table, root.tables / "elsewhere", "memes")
+    with pytest.raises(BadTable, match=r"`name` is 'memes', so the answers would take the place of .*memes.parquet"):
+        name_of(table, root.tables, "memes")
 
 
 def test_without_classes_the_table_s_labels_are_taken(table: Path) -> None:
