@@ -289,12 +289,9 @@ def classifying(folder: Path, _labels: int) -> Iterator[Step]:
     table = root.tables / "memes.parquet"
 
     def planned() -> None:
-        images = images_of(table, None)
         asked = {"model": "drawn", "labels": list(classes_of(table, LABELS)), "device": "cpu"}
-        catalog = read_catalog(table, images)
-        kept["jobs"] = [
-            plan_classifying(kind, catalog, images, root.jobs, CHUNK, asked, {"code": "1"}) for kind in (VLM, CLIP)
-        ]
+        catalog = read_catalog(table, images_of(table, None))
+        kept["jobs"] = [plan_classifying(kind, catalog, root.jobs, CHUNK, asked, {"code": "1"}) for kind in (VLM, CLIP)]
 
     def asked() -> None:
         for job in kept["jobs"]:

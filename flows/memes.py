@@ -108,12 +108,12 @@ def classify_memes(
     check_name(name or "memes-classified")
     of_vlm = {"model": vlm, "load_in_4bit": load_in_4bit, "max_pixels": max_pixels}
     of_clip = {"model": clip, "prompts": prompts, "with_text": with_text}
-    jobs = plan_classifying(table, of_vlm, of_clip, images, labels, device, chunk_size, restarts)
+    jobs = plan_classifying(table, of_vlm, of_clip, images, labels, device, chunk_size, name, restarts)
     with working_on(jobs.vlm.folder, open_vlm), working_on(jobs.clip.folder, open_clip):
         missing = run_chunks(ask_vlm, jobs.vlm, VLM_ANSWERS, chunks, force, restarts)
         open_vlm.close()  # the two together may not fit on one GPU
         missing += run_chunks(ask_clip, jobs.clip, CLIP_ANSWERS, chunks, force, restarts)
         if missing:
             return jobs.clip.folder
-        tables = collect_classified(jobs, name or f"{jobs.table.stem}-classified")
+        tables = collect_classified(jobs)
         return report_classified(tables, pictures)

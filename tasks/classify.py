@@ -25,11 +25,12 @@ from tasks.zeroshot.collect import Tables
 
 
 class Jobs(NamedTuple):
-    """The two jobs over one table of memes."""
+    """The two jobs over one table of memes, and the name of the tables that they make."""
 
     vlm: Manifest
     clip: Manifest
     table: Path
+    name: str
 
 
 @task(task_run_name="plan", **LOCAL)
@@ -41,26 +42,28 @@ def plan_classifying(
     labels: Sequence[str] | None,
     device: Device,
     chunk_size: int,
+    name: str,
     restarts: int,
 ) -> Jobs:
     """Find or make both jobs; what is wrong with either model is said before the first image is shown."""
     from tasks.zeroshot import clip as clips
     from tasks.zeroshot import plan
     from tasks.zeroshot import vlm as vlms
-    from tasks.zeroshot.catalog import classes_of, images_of, read_catalog
+    from tasks.zeroshot.catalog import classes_of, images_of, name_of, read_catalog
 
     check_restarts(restarts)
-    path, jobs = find_table(table), DataRoot(Settings().data).jobs
+    path, root = find_table(table), DataRoot(Settings().data)
+    name = name_of(path, root.tables, name)
     classes, folder = classes_of(path, labels), images_of(path, images)
     common = {"labels": list(classes), "device": device}
     asked = {plan.VLM: {**common, **vlm}, plan.CLIP: {**common, **clip}}
     versions = {plan.VLM: vlms.versions(asked[plan.VLM]), plan.CLIP: clips.versions(asked[plan.CLIP])}
     catalog = read_catalog(path, folder)
-    made = [plan.plan(kind, catalog, folder, jobs, chunk_size, asked[kind], versions[kind]) for kind in asked]
+    made = [plan.plan(kind, catalog, root.jobs, chunk_size, asked[kind], versions[kind]) for kind in asked]
     get_run_logger().info(
         "%s: %d images, %d of them refused; classes %s.", path.name, made[0].rows, made[0].rejected, ", ".join(classes)
     )
-    return Jobs(made[0], made[1], path)
+    return Jobs(made[0], made[1], path, name)
 
 
 @task(task_run_name="vlm {chunk.name}", **REMOTE)
@@ -76,11 +79,11 @@ def ask_clip(chunk: Chunk, manifest: Manifest) -> Path:
 
 
 @task(task_run_name="collect", **LOCAL)
-def collect_classified(jobs: Jobs, name: str) -> Tables:
+def collect_classified(jobs: Jobs) -> Tables:
     """Join the chunks of both jobs into the tables that a user gets."""
     from tasks.zeroshot.collect import collect
 
-    tables = collect(jobs.vlm, jobs.clip, jobs.table, DataRoot(Settings().data).tables, name)
+    tables = collect(jobs.vlm, jobs.clip, jobs.table, DataRoot(Settings().data).tables, jobs.name)
     get_run_logger().info(
         "%s images in, %s classified, %s rejected: %s",
         f"{tables.rows:,}",

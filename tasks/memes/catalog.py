@@ -67,7 +67,7 @@ class BadMeme:
 
     row: int
     path: str | None
-    code: str
+    error: str
     message: str
 
 

@@ -14,9 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from tasks.chunks.file import parted
 from tasks.chunks.manifest import Manifest
 from tasks.memes.catalog import BadSource
 from tasks.storage.files import fingerprint, write_bytes
@@ -54,30 +52,24 @@ def collect(manifest: Manifest, folder: Path, name: str) -> Tables:
     made = {"job": manifest.job, "source_sha256": manifest.source.sha256}
     unusable = read_table(manifest.rejected_path, MEMES_REJECTED)
     reasons = Counter(unusable["error"].to_pylist())
-    delivered, rows, first = 0, 0, ""
+    delivered, first = 0, ""
     with table_writer(table, MEMES, made) as good, table_writer(rejected, MEMES_REJECTED, made) as bad:
         for chunk in manifest.chunks():
             some = read_table(manifest.path(chunk), MEME_READINGS)
-            is_good = pc.is_null(some["error"])
-            fine, failed = some.filter(is_good), some.filter(pc.invert(is_good))
-            inside = pc.and_(pc.greater_equal(unusable["row"], chunk.start), pc.less(unusable["row"], chunk.stop))
-            failed = pa.concat_tables([unusable.filter(inside), failed.select(MEMES_REJECTED.columns.names)])
-            failed = failed.sort_by("row")
-            found = [*fine["row"].to_pylist(), *failed["row"].to_pylist()]
-            manifest.check_rows(chunk, found, "images")
+            fine, failed = parted(some, unusable, chunk, manifest, "images")
             good.write_table(fine.select(MEMES.columns.names).cast(MEMES.columns))
             bad.write_table(failed.cast(MEMES_REJECTED.columns))
-            delivered, rows = delivered + fine.num_rows, rows + len(found)
+            delivered += len(fine)
             reasons.update(some["error"].drop_null().to_pylist())
             first = first or next(iter(failed["message"].to_pylist()), "")
         if not delivered:
             told = ", ".join(f"{code} {n:,}" for code, n in reasons.most_common())
-            raise BadSource(f"None of the {rows:,} images can be read ({told}). The first one: {first}")
+            raise BadSource(f"None of the {manifest.rows:,} images can be read ({told}). The first one: {first}")
     provenance = {
         **manifest.identity(),
-        "counts": {"rows": rows, "delivered": delivered, "rejected": dict(sorted(reasons.items()))},
+        "counts": {"rows": manifest.rows, "delivered": delivered, "rejected": dict(sorted(reasons.items()))},
         "files": {path.name: fingerprint(path) for path in (table, rejected)},
     }
     path = folder / f"{name}.provenance.json"
     write_bytes(path, json.dumps(provenance, indent=2, ensure_ascii=False).encode())
-    return Tables(table, rejected, path, rows, delivered, reasons)
+    return Tables(table, rejected, path, manifest.rows, delivered, reasons)

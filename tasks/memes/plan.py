@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.chunks.manifest import Manifest, Source, check_chunk_size, job_folder, read_manifest
 from tasks.memes.catalog import BadMeme, BadSource, Meme, folder_of, read_catalog
@@ -28,6 +29,7 @@ from tasks.storage.schemas import MEME_FILES, MEMES_REJECTED
 from tasks.storage.tables import table_writer, write_table
 
 KIND = "read-memes"
+_AT_ONCE = 500  # rows as Python's objects
 
 
 def plan(
@@ -57,28 +59,29 @@ def plan(
         DiskFull: No room; no job is made.
     """
     check_chunk_size(chunk_size, "image", 50)
-    catalog = list(read_catalog(source, parameters["labels"], images))
-    bad = [item for item in catalog if isinstance(item, BadMeme)]
-    if len(bad) == len(catalog):
-        raise BadSource(f"{source}: none of the {len(bad):,} files can be used. The first one: {bad[0].message}")
-    digest = hashlib.sha256()
-    for item in catalog:
-        digest.update(json.dumps(_identity(item), ensure_ascii=False).encode() + b"\n")
-    size = sum(item.bytes for item in catalog if isinstance(item, Meme))
+    catalog, digest, pieces = read_catalog(source, parameters["labels"], images), hashlib.sha256(), []
+    while some := list(islice(catalog, _AT_ONCE)):
+        for item in some:
+            digest.update(json.dumps(_identity(item), ensure_ascii=False).encode() + b"\n")
+        pieces.append(pa.Table.from_pylist([asdict(item) for item in some], MEMES_REJECTED.columns))
+    found = pa.concat_tables(pieces)
+    bad = found.filter(pc.is_valid(found["error"])).combine_chunks()
+    if len(bad) == len(found):
+        first = bad["message"][0]
+        raise BadSource(f"{source}: none of the {len(bad):,} files can be used. The first one: {first}")
+    size = pc.sum(found["bytes"]).as_py()
     origin = Source(str(folder_of(source, images)), digest.hexdigest(), size)
     folder = job_folder(jobs, KIND, origin.sha256, parameters, versions, chunk_size)
     known = read_manifest(folder)
     if known:
         return replace(known, source=origin)
-    manifest = Manifest(folder, KIND, origin, dict(parameters), dict(versions), chunk_size, len(catalog), len(bad))
-    rows = iter(catalog)
+    manifest = Manifest(folder, KIND, origin, dict(parameters), dict(versions), chunk_size, len(found), len(bad))
     with table_writer(manifest.rows_path, MEME_FILES, {"job": manifest.job}) as writer:
-        for _ in manifest.chunks():
-            group = [asdict(item) for item in islice(rows, chunk_size) if isinstance(item, Meme)]
-            writer.write_table(pa.Table.from_pylist(group, MEME_FILES.columns))
-    refused = [{"row": item.row, "path": item.path, "error": item.code, "message": item.message} for item in bad]
-    table = pa.Table.from_pylist(refused, MEMES_REJECTED.columns)
-    write_table(table, manifest.rejected_path, MEMES_REJECTED, {"job": manifest.job})
+        for chunk in manifest.chunks():
+            rows = found.slice(chunk.start, chunk.stop - chunk.start)
+            good = rows.filter(pc.is_null(rows["error"])).select(MEME_FILES.columns.names)
+            writer.write_table(good.combine_chunks())
+    write_table(bad, manifest.rejected_path, MEMES_REJECTED, {"job": manifest.job})
     manifest.write()
     return manifest
 
@@ -86,4 +89,4 @@ def plan(
 def _identity(item: Meme | BadMeme) -> list[str | None]:
     if isinstance(item, Meme):
         return [item.path, item.sha256, item.label]
-    return [item.path, item.code, None]
+    return [item.path, item.error, None]

@@ -34,18 +34,19 @@ from tasks.pages.rejected import REJECTED_SHOWN, rejected_section
 from tasks.pages.words import markdown_table, percent
 from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture
-from tasks.pictures.near import near_sets
+from tasks.pictures.near import near_sets, repeated
 from tasks.pictures.thumbnail import thumbnail
 from tasks.stats.intervals import wilson
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import MEMES, MEMES_REJECTED
-from tasks.storage.tables import read_table
+from tasks.storage.tables import read_batches, read_rows
 
 # Why an image is rejected, for every code that a table may hold.
 REJECTIONS = {**catalog.REASONS, **decode.REASONS, **UNREAD}
 
 NEAR = 3  # bits in which hashes of what looks the same may differ
-_COLUMNS = ["row", "path", "sha256", "label", "format", "changes", "width", "height", "phash", "text", "confidence"]
+_AT_ONCE = 500  # rows whose text is held together
+_COLUMNS = ["path", "sha256", "label", "format", "changes", "width", "height", "phash", "confidence"]
 _ON_SHEET = 48
 _SHOWN = 20  # duplicates that are named
 
@@ -66,14 +67,25 @@ def write_report(folder: Path, manifest: Manifest, tables: Tables) -> Report:
         TornFile: A table is damaged.
         DiskFull: No room; the old report is untouched.
     """
-    rows = read_table(tables.table, MEMES, _COLUMNS)
-    rejected = read_table(tables.rejected, MEMES_REJECTED).slice(0, REJECTED_SHOWN).to_pylist()
+    rows = read_images(tables.table)
+    rejected = next(read_batches(tables.rejected, MEMES_REJECTED, REJECTED_SHOWN), None)
+    refused = rejected.to_pylist() if rejected else []
     figures = _figures(manifest, tables, rows)
     text = json.dumps(figures, indent=2, ensure_ascii=False)
     written = write_bytes(folder / "report.json", text.encode())
-    sheet = contact_sheet(rows, Path(manifest.source.path))
-    html = write_bytes(folder / "report.html", _page(figures, rows, rejected, sheet).html().encode())
+    sheet = contact_sheet(tables, Path(manifest.source.path))
+    html = write_bytes(folder / "report.html", _page(figures, rows, refused, sheet).html().encode())
     return Report(html, written, _markdown(figures, html))
+
+
+def read_images(table: Path) -> pa.Table:
+    """What figures need of each image: of its text whether there is any, and how many ``letters`` it has."""
+    pieces = []
+    for some in read_batches(table, MEMES, _AT_ONCE, [*_COLUMNS, "text"]):
+        text, rows = some["text"], pa.Table.from_batches([some]).select(_COLUMNS)
+        counts = pa.array([letters(each) for each in text.to_pylist()], pa.int32())
+        pieces.append(rows.append_column("has_text", pc.not_equal(text, "")).append_column("letters", counts))
+    return pa.concat_tables(pieces)
 
 
 def duplicates(rows: pa.Table) -> tuple[list[list[int]], list[list[int]]]:
@@ -92,21 +104,20 @@ def duplicates(rows: pa.Table) -> tuple[list[list[int]], list[list[int]]]:
 
 
 def _unhex(digests: pa.ChunkedArray, kind: str) -> NDArray[Any]:
-    return np.frombuffer(b"".join(bytes.fromhex(each.as_py()) for each in digests), kind)
+    return np.frombuffer(b"".join(bytes.fromhex("".join(some.to_pylist())) for some in digests.chunks), kind)
 
 
 def _sets(of_image: NDArray[np.int64]) -> list[list[int]]:
     """Positions that have one value, where several have it."""
-    order = np.argsort(of_image, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(of_image[order])) + 1)
-    return sorted(part.tolist() for part in parts if len(part) > 1)
+    return sorted(places.tolist() for places in repeated(of_image))
 
 
-def contact_sheet(rows: pa.Table, folder: Path) -> list[tuple[str, str]]:
+def contact_sheet(tables: Tables, folder: Path) -> list[tuple[str, str]]:
     """Thumbnails of images spread evenly over the rows, with label and text; what is gone by now is left out."""
-    chosen = np.linspace(0, len(rows) - 1, min(len(rows), _ON_SHEET)).round().astype(int)
+    n = tables.delivered
+    chosen = np.linspace(0, n - 1, min(n, _ON_SHEET)).round().astype(int).tolist()
     sheet = []
-    for row in rows.take(chosen).to_pylist():
+    for row in read_rows(tables.table, MEMES, chosen, ["row", "path", "label", "text"]):
         try:
             image = open_picture((folder / row["path"]).read_bytes()).image
         except (OSError, BadImage):
@@ -120,7 +131,7 @@ def _figures(manifest: Manifest, tables: Tables, rows: pa.Table) -> dict[str, An
     same, near = duplicates(rows)
     path, label = rows["path"], rows["label"]
     named = Counter(each.as_py() or "(none)" for each in label)
-    read = Counter(one.as_py() or "(none)" for one, text in zip(label, rows["text"], strict=True) if text.as_py())
+    read = Counter(one.as_py() or "(none)" for one, text in zip(label, rows["has_text"], strict=True) if text.as_py())
     return {
         "job": manifest.job,
         "folder": str(manifest.folder),
@@ -185,7 +196,6 @@ def _sections(
     )
     labels = figures["labels"]
     width, height = rows["width"].to_numpy(), rows["height"].to_numpy()
-    text, confidence = rows["text"], rows["confidence"]
     yield Section(
         "Labels and text",
         "Whether a reader found text. Intervals: Wilson, 95 %, images taken as independent.",
@@ -208,8 +218,8 @@ def _sections(
                 if labels
                 else []
             ),
-            *_spread("Letters and digits per image", [letters(each.as_py()) for each in text], "letters"),
-            *_spread("Confidence of the text", confidence.filter(pc.not_equal(text, "")).to_numpy(), "confidence"),
+            *_spread("Letters and digits per image", rows["letters"].to_numpy(), "letters"),
+            *_spread("Confidence of the text", rows["confidence"].filter(rows["has_text"]).to_numpy(), "confidence"),
         ],
     )
     yield Section(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,16 @@ def near_sets(hashes: Hashes, distance: int) -> Places:
     return np.array([root(first, place) for place in first], np.int64)
 
 
+def repeated(values: NDArray[Any]) -> Iterator[Places]:
+    """Places of each value that stands more than once."""
+    order = np.argsort(values, kind="stable")
+    edges = np.flatnonzero(np.diff(values[order])) + 1
+    starts, stops = np.append(0, edges), np.append(edges, len(order))
+    some = stops - starts > 1
+    for start, stop in zip(starts[some], stops[some], strict=True):
+        yield order[start:stop]
+
+
 def _join(parent: list[int], ones: Places, others: Places) -> None:
     for one, other in zip(ones.tolist(), others.tolist(), strict=True):
         join(parent, one, other)
@@ -64,10 +75,7 @@ def _join(parent: list[int], ones: Places, others: Places) -> None:
 def _buckets(hashes: Hashes, distance: int) -> Iterator[Places]:
     """Places of two or more hashes that agree in a band."""
     for low, high in _bands(distance + 1):
-        band = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        order = np.argsort(band, kind="stable")
-        edges = np.flatnonzero(np.diff(band[order])) + 1
-        yield from (bucket for bucket in np.split(order, edges) if len(bucket) > 1)
+        yield from repeated((hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1))
 
 
 def _within(hashes: Hashes, bucket: Places, distance: int) -> Iterator[tuple[Places, Places]]:

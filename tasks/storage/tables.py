@@ -178,6 +178,49 @@ def read_group(path: Path, schema: TableSchema, number: int, columns: Sequence[s
             raise TornFile(f"{path} is damaged ({error}). Move its folder away and run again.") from error
 
 
+def read_batches(
+    path: Path, schema: TableSchema, rows: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Read a table some rows at a time, whatever its row groups: these columns, or all.
+
+    Args:
+        path: The table.
+        schema: Its declared shape.
+        rows: In each batch; the last one may be short.
+        columns: Those that are read.
+
+    Raises:
+        TornFile: The file is cut off or damaged.
+        ForeignTable: The columns are not the declared ones.
+    """
+    with open_table(path, schema) as file:
+        try:
+            yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise TornFile(f"{path} is damaged ({error}). Move it away and run again: it is made anew.") from error
+
+
+def read_rows(
+    path: Path, schema: TableSchema, wanted: Sequence[int], columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows at these positions, in this order: these columns, or all. Only row groups that hold one are read.
+
+    Raises:
+        TornFile: The file is cut off or damaged.
+        ForeignTable: The columns are not the declared ones.
+    """
+    with open_table(path, schema) as file:
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    found: dict[int, dict[str, Any]] = {}
+    start = 0
+    for number, size in enumerate(sizes):
+        if mine := [at for at in wanted if start <= at < start + size]:
+            group = read_group(path, schema, number, columns)
+            found |= zip(mine, group.take([at - start for at in mine]).to_pylist(), strict=True)
+        start += size
+    return [found[at] for at in wanted]
+
+
 def sum_in_footer(file: pq.ParquetFile) -> int | None:
     """The CRC-32 that a table's bytes before the footer had when it was written; None in a foreign file."""
     text = (file.metadata.metadata or {}).get(_SUM)

@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from tasks.chunks.file import parted
 from tasks.chunks.manifest import Chunk, CountsDiffer, Manifest
-from tasks.storage.errors import PermanentError
 from tasks.storage.files import fingerprint, sha256, write_bytes
 from tasks.storage.schemas import MEMES, MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
-from tasks.storage.tables import read_table, table_writer
+from tasks.storage.tables import read_batches, read_table, table_writer
+from tasks.zeroshot.catalog import TableChanged
 from tasks.zeroshot.chunk import SHAPES
 
-
-class TableChanged(PermanentError):
-    """The table of memes is not the one that the jobs were made from."""
+_IMAGE = ["path", "sha256"]  # what makes a row the same as before
+_ROW = ["row", *_IMAGE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +54,29 @@ def collect(vlm: Manifest, clip: Manifest, memes: Path, folder: Path, name: str)
         name: Stem of the files, such as ``memes-classified``.
 
     Raises:
-        TableChanged: The table has other images than when the jobs were planned; nothing is written.
+        TableChanged: The table has other images than when the jobs were planned, or labels that are none of the classes;
+            nothing is written.
         CountsDiffer: A row is missing or stands twice; nothing is written.
         TornFile: A chunk is damaged; the message names it.
         DiskFull: No room; the old tables are untouched.
     """
-    gold = read_table(memes, MEMES, ["path", "sha256", "label"]).to_pylist()
     table, rejected = folder / f"{name}.parquet", folder / f"{name}.rejected.parquet"
     made = {"jobs": [vlm.job, clip.job], "labels": vlm.parameters["labels"]}
-    unusable = {row["row"]: row for row in read_table(clip.rejected_path, MEMES_UNCLASSIFIED).to_pylist()}
+    unusable = read_table(clip.rejected_path, MEMES_UNCLASSIFIED, [*_ROW, "error", "message"])
+    known = read_batches(memes, MEMES, clip.chunk_size, [*_IMAGE, "label"])
     reasons: Counter[str] = Counter()
     classified = 0
     with table_writer(table, MEMES_CLASSIFIED, made) as good, table_writer(rejected, MEMES_UNCLASSIFIED, made) as bad:
-        for chunk in clip.chunks():
-            fine: list[dict[str, Any]] = []
-            failed = [row for number, row in unusable.items() if chunk.start <= number < chunk.stop]
-            for row in _joined(vlm, clip, chunk):
-                (failed if row["error"] else fine).append(row)
-            _check(clip, chunk, [*fine, *failed], gold)
-            failed.sort(key=lambda row: int(row["row"]))
-            for row in (*fine, *failed):
-                row["label"] = gold[row["row"]]["label"]
-            good.write_table(pa.Table.from_pylist(fine, MEMES_CLASSIFIED.columns))
-            bad.write_table(pa.Table.from_pylist(failed, MEMES_UNCLASSIFIED.columns))
+        for chunk, now in zip_longest(clip.chunks(), known):
+            if chunk is None or now is None or len(now) != chunk.stop - chunk.start:
+                raise TableChanged(f"{memes} has more or fewer rows than when the run began. Start the flow again.")
+            fine, failed = parted(_joined(vlm, clip, chunk), unusable, chunk, clip, "images")
+            _check(pa.concat_tables([fine.select(_ROW), failed.select(_ROW)]), now, made["labels"])
+            for some, writer, shape in ((fine, good, MEMES_CLASSIFIED), (failed, bad, MEMES_UNCLASSIFIED)):
+                labelled = some.append_column("label", now["label"].take(pc.subtract(some["row"], chunk.start)))
+                writer.write_table(labelled.select(shape.columns.names).cast(shape.columns))
             classified += len(fine)
-            reasons.update(row["error"] for row in failed)
+            reasons.update(failed["error"].to_pylist())
     provenance = {
         "job": clip.job,
         "kind": "classify-memes",
@@ -91,26 +90,34 @@ def collect(vlm: Manifest, clip: Manifest, memes: Path, folder: Path, name: str)
     return Tables(table, rejected, path, clip.rows, classified, reasons)
 
 
-def _joined(vlm: Manifest, clip: Manifest, chunk: Chunk) -> Iterator[dict[str, Any]]:
+def _joined(vlm: Manifest, clip: Manifest, chunk: Chunk) -> pa.Table:
     """The rows of one chunk of both jobs, side by side; the first one's error counts."""
-    shown, looked = (
-        {row["row"]: row for row in read_table(job.path(chunk), SHAPES[job.kind]).to_pylist()} for job in (vlm, clip)
-    )
-    if shown.keys() != looked.keys():
+    shown, looked = (read_table(job.path(chunk), SHAPES[job.kind]).sort_by("row") for job in (vlm, clip))
+    if not shown["row"].equals(looked["row"]):
         raise CountsDiffer(
             f"{chunk.name} of {vlm.job} and of {clip.job} hold different images. Nothing was written. Move both folders "
             "away and run again."
         )
-    for number, answer in shown.items():
-        first = answer if answer["error"] else looked[number]
-        yield {**answer, **looked[number], "error": first["error"], "message": first["message"]}
+    failed = pc.is_valid(shown["error"])
+    first = {name: pc.if_else(failed, shown[name], looked[name]) for name in ("error", "message")}
+    shape = pa.unify_schemas([shown.schema, looked.schema])
+    return pa.table({**_columns(shown), **_columns(looked), **first}, schema=shape)
 
 
-def _check(job: Manifest, chunk: Chunk, rows: list[dict[str, Any]], gold: list[dict[str, Any]]) -> None:
-    job.check_rows(chunk, [row["row"] for row in rows], "images")
-    for row in rows:
-        if row["row"] >= len(gold) or any(gold[row["row"]][name] != row[name] for name in ("path", "sha256")):
+def _columns(some: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(some.column_names, some.columns, strict=True))
+
+
+def _check(was: pa.Table, now: pa.RecordBatch, labels: Sequence[str]) -> None:
+    """Hold the images of a chunk against the table as it is now, and its labels against the classes."""
+    for then, today in zip(was.sort_by("row").to_pylist(), now.to_pylist(), strict=True):
+        if any(then[name] != today[name] for name in _IMAGE):
             raise TableChanged(
-                f"Row {row['row']} was {row['path']} when the run began, and is another image in the table now. Start the "
-                "flow again."
+                f"Row {then['row']} was {then['path']} when the run began, and is another image in the table now. Start "
+                "the flow again."
+            )
+        if today["label"] not in (None, *labels):
+            raise TableChanged(
+                f"Row {then['row']}, {then['path']}, has the label {today['label']!r} now, which is none of the classes "
+                f"{', '.join(labels)} of this run. Start the flow again."
             )

@@ -12,7 +12,6 @@ Baselines stand in the same table: a method that is no better than one of them h
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -32,78 +31,71 @@ class Method(NamedTuple):
     Args:
         name: As tables call it.
         what: How it decides.
-        answers: A class per row.
+        answers: ``[rows]``, numbers of classes.
         is_baseline: Whether it is there to be beaten.
     """
 
     name: str
     what: str
-    answers: Sequence[str]
+    answers: NDArray[np.integer]
     is_baseline: bool = False
 
 
-def baselines(gold: Sequence[str], has_text: Sequence[bool], labels: Sequence[str]) -> list[Method]:
+def baselines(gold: NDArray[np.integer], has_text: NDArray[np.bool_], labels: Sequence[str]) -> list[Method]:
     """The most frequent class; and the best that can be known from whether there is any text.
 
     Both are fitted on the very rows that they are scored on, so they are as good as such rules can be.
     """
-    most = _most(gold, labels)
-    by_text = {
-        known: _most([label for label, text in zip(gold, has_text, strict=True) if text is known] or gold, labels)
-        for known in (True, False)
-    }
+    most, with_text, without = (
+        int(np.bincount(gold[some] if some.any() else gold).argmax())
+        for some in (np.ones_like(has_text), has_text, ~has_text)
+    )
     return [
-        Method("majority", f"always {most}", [most] * len(gold), is_baseline=True),
+        Method("majority", f"always {labels[most]}", np.full_like(gold, most), is_baseline=True),
         Method(
             "text or none",
-            f"{by_text[True]} where there is text, {by_text[False]} where there is none",
-            [by_text[bool(text)] for text in has_text],
+            f"{labels[with_text]} where there is text, {labels[without]} where there is none",
+            np.where(has_text, with_text, without),
             is_baseline=True,
         ),
     ]
 
 
 def compare(
-    gold: Sequence[str], methods: Sequence[Method], labels: Sequence[str], groups: Sequence[str]
+    gold: NDArray[np.integer], methods: Sequence[Method], labels: Sequence[str], groups: Sequence[str]
 ) -> dict[str, Any]:
     """Figures of each method, with 95 % intervals, and McNemar's test between each two.
 
     Args:
-        gold: The label of each row, at least one row.
+        gold: ``[rows]``, the number of each row's class, at least one row.
         methods: Their answers to the same rows.
         labels: The classes.
         groups: What was drawn: rows with one name count as one, such as copies of one image.
     """
-    drawn = Groups.of(list(groups))
-    number = {label: at for at, label in enumerate(labels)}
-    truth = np.array([number[label] for label in gold])
-    given = {method.name: np.array([number[answer] for answer in method.answers]) for method in methods}
+    drawn = Groups.of(groups)
     return {
         "n": len(gold),
         "groups": drawn.n,
-        "gold": {label: int((truth == at).sum()) for label, at in number.items()},
+        "gold": dict(zip(labels, np.bincount(gold, minlength=len(labels)).tolist(), strict=True)),
         "methods": {
             method.name: {
                 "what": method.what,
                 "is_baseline": method.is_baseline,
-                **_figures(truth, given[method.name], labels, drawn),
+                **_figures(gold, method.answers, labels, drawn),
             }
             for method in methods
         },
         "mcnemar": [
-            _paired(truth, one, other, (given[one.name], given[other.name]), drawn)
+            _paired(gold, one, other, drawn)
             for one, other in combinations(methods, 2)
             if not (one.is_baseline and other.is_baseline)
         ],
     }
 
 
-def _most(labels: Sequence[str], order: Sequence[str]) -> str:
-    counts = Counter(labels)
-    return max(order, key=lambda label: (counts[label], -order.index(label)))
-
-
-def _figures(truth: NDArray[np.intp], given: NDArray[np.intp], labels: Sequence[str], drawn: Groups) -> dict[str, Any]:
+def _figures(
+    truth: NDArray[np.integer], given: NDArray[np.integer], labels: Sequence[str], drawn: Groups
+) -> dict[str, Any]:
     classes = np.arange(len(labels))
     is_true, is_given = truth[:, None] == classes, given[:, None] == classes
     rows = metrics.tally(is_true, is_given).columns()
@@ -137,10 +129,8 @@ def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_], drawn: Groups) -> 
     return plain(share_interval(right, size)) | {"right": int(right.sum()), "n": int(size.sum())}
 
 
-def _paired(
-    truth: NDArray[np.intp], one: Method, other: Method, numbers: Sequence[NDArray[np.intp]], drawn: Groups
-) -> dict[str, Any]:
-    found = mcnemar(numbers[0] == truth, numbers[1] == truth, drawn.codes)
+def _paired(gold: NDArray[np.integer], one: Method, other: Method, drawn: Groups) -> dict[str, Any]:
+    found = mcnemar(one.answers == gold, other.answers == gold, drawn.codes)
     return {
         "one": one.name,
         "other": other.name,

@@ -13,20 +13,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tasks.pages.page import Card, Cell, Page, Section, Table
-from tasks.pages.rejected import rejected_section
+from tasks.pages.rejected import REJECTED_SHOWN, rejected_section
 from tasks.pages.words import carried, markdown_table
 from tasks.pictures import decode
 from tasks.pictures.decode import BadImage, open_picture, read_unchanged
 from tasks.storage.files import write_bytes
 from tasks.storage.schemas import MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
-from tasks.storage.tables import open_table, read_group, read_table
+from tasks.storage.tables import read_batches, read_rows
 from tasks.zeroshot import catalog
 from tasks.zeroshot.collect import Tables
 from tasks.zeroshot.compare import Method, baselines, compare
@@ -37,7 +40,10 @@ from tasks.zeroshot.plan import CLIP, VLM
 # Why an image is not classified, for every code that a table may hold.
 REJECTIONS = {**catalog.REASONS, **decode.REASONS}
 
-_ON_CARDS = ("explanation", "seen", "eigen", "grad")  # nearly all of a row's memory, and shown of few rows
+Floats = NDArray[np.float64]
+
+_AT_ONCE = 500  # rows of a table
+_COUNTED = ["sha256", "text", "vlm_valid", "words", "words_used"]
 _COLUMNS = {"VLM": "vlm", "CLIP": "clip", "CLIP with text": "clip_text"}
 _HOW_TO_READ = (
     "The heat maps are weak evidence. EigenCAM shows what varies most over the patches before CLIP's last layer, whatever "
@@ -74,50 +80,72 @@ def write_report(folder: Path, tables: Tables, shown: int) -> Report:
         TornFile: A table is damaged.
         DiskFull: No room; the old report is untouched.
     """
-    columns = [name for name in MEMES_CLASSIFIED.columns.names if name not in _ON_CARDS]
-    rows = read_table(tables.table, MEMES_CLASSIFIED, columns).to_pylist()
-    rejected = read_table(tables.rejected, MEMES_UNCLASSIFIED).to_pylist()
     made = json.loads(tables.provenance.read_bytes())
     labels = made["jobs"][CLIP]["parameters"]["labels"]
-    order = worst_first(rows, labels)
-    figures = _figures(tables, rows, rejected, made, labels)
-    figures["shown"] = [rows[at]["path"] for at in order[:shown]]
+    answers = read_answers(tables.table, labels)
+    rejected = next(read_batches(tables.rejected, MEMES_UNCLASSIFIED, REJECTED_SHOWN), None)
+    refused = rejected.to_pylist() if rejected else []
+    figures = _figures(tables, answers, made, labels)
     images = Path(made["jobs"][CLIP]["source"]["path"])
-    more = _of_cards(tables.table, order[:shown])
-    cards = [_card(rows[at] | more[at], labels, images) for at in order[:shown]]
+    rows = read_rows(tables.table, MEMES_CLASSIFIED, worst_first(answers)[:shown])
+    figures["shown"] = [row["path"] for row in rows]
+    cards = [_card(row, labels, images) for row in rows]
     text = json.dumps(figures, indent=2, ensure_ascii=False)
     written = write_bytes(folder / "report.json", text.encode())
-    html = write_bytes(folder / "report.html", _page(figures, cards, rejected).html().encode())
+    html = write_bytes(folder / "report.html", _page(figures, cards, refused).html().encode())
     return Report(folder, html, written, _markdown(figures, html))
 
 
-def worst_first(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[int]:
-    """Positions of rows, those first over which methods and gold label disagree most.
+def read_answers(table: Path, labels: Sequence[str]) -> pa.Table:
+    """What figures need of each row, in a few bytes: the text, the probabilities and what cards alone show are left out.
 
-    Disagreement is the mean over all pairs of gold label and methods of the total variation between their probabilities:
-    0 where all are sure of one class, and most where two that are sure stand against two.
+    Returns:
+        ``label`` and the methods' answers as numbers of classes, null where there is no label; ``sha256``; ``has_text``;
+        ``vlm_valid``; ``left_out``, how many words CLIP could not take; ``disagreement``.
     """
-    return sorted(range(len(rows)), key=lambda at: (-disagreement(rows[at], labels), at))
+    classes, pieces = pa.array(labels, pa.string()), []
+    answered = ["label", *(f"{column}_answer" for column in _COLUMNS.values())]
+    columns = [*_COUNTED, *answered, *(f"{column}_probabilities" for column in _COLUMNS.values())]
+    nothing = pa.RecordBatch.from_pylist([], MEMES_CLASSIFIED.columns)
+    for some in chain([nothing], read_batches(table, MEMES_CLASSIFIED, _AT_ONCE, columns)):
+        numbers = {name: pc.index_in(some[name], classes) for name in answered}
+        kept = {
+            "sha256": some["sha256"],
+            "has_text": pc.not_equal(some["text"], ""),
+            "vlm_valid": some["vlm_valid"],
+            "left_out": pc.subtract(some["words"], some["words_used"]),
+            "disagreement": disagreement(some, labels),
+        }
+        pieces.append(pa.table({**numbers, **kept}))
+    return pa.concat_tables(pieces)
 
 
-def disagreement(row: Mapping[str, Any], labels: Sequence[str]) -> float:
-    """Of one row, from 0 to 1; see ``worst_first``."""
-    said = [np.asarray(row[f"{column}_probabilities"]) for column in _COLUMNS.values()]
-    if row["label"] is not None:
-        said.append(np.asarray([float(label == row["label"]) for label in labels]))
-    return float(np.mean([np.abs(one - other).sum() / 2 for one, other in combinations(said, 2)]))
+def worst_first(answers: pa.Table) -> list[int]:
+    """Positions of rows, those first over which methods and gold label disagree most."""
+    order: list[int] = np.argsort(-answers["disagreement"].to_numpy(), kind="stable").tolist()
+    return order
 
 
-def _figures(
-    tables: Tables,
-    rows: Sequence[Mapping[str, Any]],
-    rejected: Sequence[Mapping[str, Any]],
-    made: Mapping[str, Any],
-    labels: Sequence[str],
-) -> dict[str, Any]:
-    scored = [row for row in rows if row["label"] is not None]
-    gold = [row["label"] for row in scored]
-    cut = [row for row in rows if row["words_used"] < row["words"]]
+def disagreement(rows: pa.RecordBatch, labels: Sequence[str]) -> Floats:
+    """Of each row, from 0 to 1: how much methods and gold label disagree.
+
+    It is the mean over all pairs of gold label and methods of the total variation between their probabilities: 0 where
+    all are sure of one class, and most where two that are sure stand against two.
+    """
+    size = len(labels)
+    said = [rows[f"{name}_probabilities"].flatten().to_numpy().reshape(-1, size) for name in _COLUMNS.values()]
+    gold = pc.fill_null(pc.index_in(rows["label"], pa.array(labels)), -1).to_numpy()
+
+    def mean(among: Sequence[Floats]) -> Floats:
+        apart = [np.abs(one - other).sum(axis=1) / 2 for one, other in combinations(among, 2)]
+        return np.stack(apart, axis=1).mean(axis=1)  # type: ignore[no-any-return]
+
+    return np.where(gold < 0, mean(said), mean([*said, gold[:, None] == np.arange(size)]))
+
+
+def _figures(tables: Tables, answers: pa.Table, made: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    scored = answers.filter(pc.is_valid(answers["label"]))
+    has_text, left_out, valid = (answers[name].to_numpy() for name in ("has_text", "left_out", "vlm_valid"))
     jobs = made["jobs"]
     figures: dict[str, Any] = {
         "source": made["source"],
@@ -126,25 +154,25 @@ def _figures(
         "labels": list(labels),
         "rows": tables.rows,
         "classified": tables.classified,
-        "unlabelled": len(rows) - len(scored),
-        "rejected": len(rejected),
+        "unlabelled": len(answers) - len(scored),
+        "rejected": tables.reasons.total(),
         "rejected_by_reason": {
             code: {"images": n, "reason": REJECTIONS.get(code, code)} for code, n in tables.reasons.most_common()
         },
-        "with_text": sum(bool(row["text"]) for row in rows),
-        "text_cut": len(cut),
-        "words_left_out": sum(row["words"] - row["words_used"] for row in cut),
-        "vlm_valid": _median([row["vlm_valid"] for row in rows]),
+        "with_text": int(has_text.sum()),
+        "text_cut": int((left_out > 0).sum()),
+        "words_left_out": int(left_out.sum()),
+        "vlm_valid": float(np.median(valid)) if len(valid) else None,
         "files": [str(tables.table), str(tables.rejected), str(tables.provenance)],
         "comparison": None,
     }
-    if scored:
+    if len(scored):
+        gold = scored["label"].to_numpy()
         methods = [
-            Method(name, _what(name, jobs), [row[f"{column}_answer"] for row in scored])
-            for name, column in _COLUMNS.items()
+            Method(name, _what(name, jobs), scored[f"{column}_answer"].to_numpy()) for name, column in _COLUMNS.items()
         ]
-        simple = baselines(gold, [bool(row["text"]) for row in scored], labels)
-        figures["comparison"] = compare(gold, [*methods, *simple], labels, [row["sha256"] for row in scored])
+        simple = baselines(gold, scored["has_text"].to_numpy(), labels)
+        figures["comparison"] = compare(gold, [*methods, *simple], labels, scored["sha256"].combine_chunks())
     return figures
 
 
@@ -154,24 +182,6 @@ def _what(name: str, jobs: Mapping[str, Any]) -> str:
         "CLIP": f"{jobs[CLIP]['parameters']['model']}, nearest class text",
         "CLIP with text": "the same, with the text on the image in the class texts",
     }[name]
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return float(np.median(values)) if values else None
-
-
-def _of_cards(table: Path, wanted: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """What cards alone show, of the rows at these positions."""
-    with open_table(table, MEMES_CLASSIFIED) as file:
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    found: dict[int, dict[str, Any]] = {}
-    start = 0
-    for number, size in enumerate(sizes):
-        if mine := [at for at in wanted if start <= at < start + size]:
-            group = read_group(table, MEMES_CLASSIFIED, number, _ON_CARDS)
-            found |= dict(zip(mine, group.take([at - start for at in mine]).to_pylist(), strict=True))
-        start += size
-    return found
 
 
 def _card(row: Mapping[str, Any], labels: Sequence[str], images: Path) -> Card:

@@ -29,7 +29,7 @@ def _labels(source: Path, labels: Mapping[str, str], images: Path | None = None)
 
 
 def _bad(source: Path, labels: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-    return [(item.code, item.message) for item in read_catalog(source, labels or {}) if isinstance(item, BadMeme)]
+    return [(item.error, item.message) for item in read_catalog(source, labels or {}) if isinstance(item, BadMeme)]
 
 
 def _csv(folder: Path, text: str) -> Path:

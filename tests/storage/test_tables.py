@@ -11,7 +11,16 @@ import pytest
 
 from tasks.storage.errors import ForeignTable, TornFile
 from tasks.storage.schemas import TableSchema
-from tasks.storage.tables import open_table, origin, read_group, read_table, table_writer, write_table
+from tasks.storage.tables import (
+    open_table,
+    origin,
+    read_batches,
+    read_group,
+    read_rows,
+    read_table,
+    table_writer,
+    write_table,
+)
 
 NUMBERS = TableSchema("numbers/1", pa.schema([("n", pa.int64()), ("name", pa.string())]))
 TABLE = pa.table({"n": [1, 2], "name": ["one", None]}, schema=NUMBERS.columns)
@@ -37,6 +46,26 @@ def test_groups_can_be_read_alone_even_an_empty_one(tmp_path: Path) -> None:
             writer.write_table(rows)
 
     assert [2, 0, 1] == [read_group(path, NUMBERS, number).num_rows for number in range(3)]
+
+
+def test_batches_have_as_many_rows_as_asked_for_whatever_the_groups(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with table_writer(path, NUMBERS, {}) as writer:
+        for rows in (TABLE, TABLE.slice(0, 0), TABLE.slice(1), TABLE, TABLE):
+            writer.write_table(rows)
+    batches = list(read_batches(path, NUMBERS, 3, ["n"]))
+
+    assert [[1, 2, 2], [1, 2, 1], [2]] == [batch["n"].to_pylist() for batch in batches]
+
+
+def test_rows_can_be_read_by_their_positions_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with table_writer(path, NUMBERS, {}) as writer:
+        for rows in (TABLE, TABLE.slice(0, 0), TABLE.slice(1)):
+            writer.write_table(rows)
+
+    assert [{"n": 2}, {"n": 1}] == read_rows(path, NUMBERS, [2, 0], ["n"])
+    assert [] == read_rows(path, NUMBERS, [])
 
 
 def test_what_was_read_of_a_file_is_let_go_of_before_it_is_closed(tmp_path: Path) -> None:
@@ -76,6 +105,8 @@ def test_damage_inside_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(TornFile, match=r"t\.parquet is damaged"):
         read_table(path, NUMBERS)
+    with pytest.raises(TornFile, match=r"t\.parquet is damaged"):
+        list(read_batches(path, NUMBERS, 100))
 
 
 @pytest.mark.parametrize(

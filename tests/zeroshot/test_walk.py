@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tasks.chunks.manifest import CountsDiffer
@@ -17,9 +18,10 @@ from tasks.storage.errors import ForeignTable, PermanentError
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEMES_CLASSIFIED, MEMES_UNCLASSIFIED
 from tasks.storage.tables import read_table
-from tasks.zeroshot.catalog import BadTable, classes_of, images_of
-from tasks.zeroshot.collect import TableChanged, collect
-from tasks.zeroshot.report import REJECTIONS, disagreement, worst_first, write_report
+from tasks.zeroshot.catalog import BadTable, TableChanged, classes_of, images_of, name_of, read_catalog
+from tasks.zeroshot.collect import collect
+from tasks.zeroshot.plan import VLM, plan
+from tasks.zeroshot.report import REJECTIONS, disagreement, read_answers, worst_first, write_report
 from tests.memes.drawn import encoded
 from tests.zeroshot.shapes import shapes
 from tests.zeroshot.walk import LABELS, SAID, Row, folder_of_shapes, planned, table_of_memes, walk
@@ -156,6 +158,38 @@ def test_a_table_whose_images_changed_meanwhile_is_not_written(folder: Path, row
     assert before == tables.table.read_bytes()
 
 
+def test_a_table_that_has_more_or_fewer_rows_meanwhile_is_not_written(
+    folder: Path, rows: list[Row], root: DataRoot
+) -> None:
+    jobs, tables = walk(table_of_memes(folder, rows, root), root, Fake(), Fake())
+    before = tables.table.read_bytes()
+    for rows_now in (2, 6, 8, 10):
+        table = table_of_memes(folder, [*rows, *rows][:rows_now], root)
+        with pytest.raises(TableChanged, match=r"memes.parquet has more or fewer rows than when the run began"):
+            collect(jobs[0], jobs[1], table, root.tables, "memes-classified")
+    assert before == tables.table.read_bytes()
+
+
+def test_a_label_that_is_no_class_by_now_is_not_written(folder: Path, rows: list[Row], root: DataRoot) -> None:
+    jobs, tables = walk(table_of_memes(folder, rows, root), root, Fake(), Fake())
+    before = tables.table.read_bytes()
+    table = table_of_memes(folder, [*rows[:3], rows[3]._replace(label="funny"), *rows[4:]], root)
+    with pytest.raises(
+        TableChanged, match=r"Row 3, 3 рыба.png, has the label 'funny' now, which is none of the classes"
+    ):
+        collect(jobs[0], jobs[1], table, root.tables, "memes-classified")
+    assert before == tables.table.read_bytes()
+
+
+def test_a_table_that_changes_while_it_is_planned_makes_no_job(folder: Path, rows: list[Row], root: DataRoot) -> None:
+    table = table_of_memes(folder, rows, root)
+    catalog = read_catalog(table, folder)
+    table_of_memes(folder, [rows[0]._replace(text="другое"), *rows[1:]], root)
+    with pytest.raises(TableChanged, match=r"memes.parquet was written anew while it was read. Start the flow again."):
+        plan(VLM, catalog, root.jobs, 3, {}, {})
+    assert not list(root.jobs.rglob("*.*"))
+
+
 def test_jobs_whose_chunks_differ_write_nothing(table: Path, root: DataRoot) -> None:
     jobs, tables = walk(table, root, Fake(), Fake())
     before = tables.table.read_bytes()
@@ -178,6 +212,13 @@ def test_jobs_whose_chunks_differ_write_nothing(table: Path, root: DataRoot) -> 
 def test_classes_that_cannot_be_say_why(table: Path, labels: list[str], message: str) -> None:
     with pytest.raises(BadTable, match=message):
         classes_of(table, labels)
+
+
+def test_answers_never_take_the_place_of_the_table_that_they_are_about(table: Path, root: DataRoot) -> None:
+    assert ["memes-classified", "other"] == [name_of(table, root.tables, name) for name in ("", "other")]
+    assert "memes" == name_of(table, root.tables / "elsewhere", "memes")
+    with pytest.raises(BadTable, match=r"`name` is 'memes', so the answers would take the place of .*memes.parquet"):
+        name_of(table, root.tables, "memes")
 
 
 def test_without_classes_the_table_s_labels_are_taken(table: Path) -> None:
@@ -210,14 +251,12 @@ def test_a_chunk_size_that_is_none_makes_no_job(table: Path, root: DataRoot) -> 
 
 
 def test_worst_disagreements_come_first() -> None:
-    def row(label: str | None, *first: float) -> dict[str, Any]:
-        names = ("vlm_probabilities", "clip_probabilities", "clip_text_probabilities")
-        return {"label": label, **{name: [p, 1 - p] for name, p in zip(names, first, strict=True)}}
-
-    agreed, split = row("toxic", 1, 1, 1), row("toxic", 1, 0, 0)
-    wrong, unlabelled = row("toxic", 0, 0, 0), row(None, 0.5, 0.5, 0.5)
-    assert [0, 4 / 6, 3 / 6, 0] == [disagreement(each, LABELS) for each in (agreed, split, wrong, unlabelled)]
-    assert [1, 2, 0, 3] == worst_first([agreed, split, wrong, unlabelled], LABELS)
+    first = {"vlm": [1, 1, 0, 0.5], "clip": [1, 0, 0, 0.5], "clip_text": [1, 0, 0, 0.5]}
+    said = {f"{name}_probabilities": pa.array([[p, 1 - p] for p in some]) for name, some in first.items()}
+    rows = pa.RecordBatch.from_pydict({"label": pa.array(["toxic", "toxic", "toxic", None]), **said})
+    found = disagreement(rows, LABELS)
+    assert [0, 4 / 6, 3 / 6, 0] == found.tolist()
+    assert [1, 2, 0, 3] == worst_first(pa.table({"disagreement": found}))
 
 
 def test_the_page_shows_the_worst_memes_and_says_how_many_it_leaves_out(table: Path, root: DataRoot) -> None:
@@ -229,7 +268,8 @@ def test_the_page_shows_the_worst_memes_and_says_how_many_it_leaves_out(table: P
     assert "&lt;b&gt;" in page
     figures = json.loads(report.json.read_bytes())
     rows, _ = _shaped(tables)
-    assert [rows[at]["path"] for at in worst_first(rows, LABELS)[:2]] == figures["shown"]
+    order = worst_first(read_answers(tables.table, LABELS))
+    assert [rows[at]["path"] for at in order[:2]] == figures["shown"]
     everything = write_report(root.reports / "all", tables, 100).html.read_text("utf-8")
     assert "<script>" not in everything
     assert "&lt;script&gt;" in everything
@@ -254,6 +294,19 @@ def test_nothing_labelled_gives_a_page_without_figures(folder: Path, rows: list[
     report = write_report(root.reports / "classify-memes", tables, 100)
     assert json.loads(report.json.read_bytes())["comparison"] is None
     assert "Which is right how often" not in report.html.read_text("utf-8")
+
+
+def test_nothing_classified_gives_a_page_without_memes(table: Path, root: DataRoot, folder: Path) -> None:
+    class Refusing(Fake):
+        def _one(self, row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+            return {**row, "error": "too-long", "message": f"Row {row['row']} is too long."}
+
+    _, tables = walk(table, root, Refusing(), Fake())
+    assert (0, 7) == (tables.classified, tables.reasons.total())
+    report = write_report(root.reports / "classify-memes", tables, 100)
+    assert "0 of 0 images, the worst disagreements" in report.html.read_text("utf-8")
+    figures = json.loads(report.json.read_bytes())
+    assert (None, 0, [], 7) == tuple(figures[name] for name in ("vlm_valid", "with_text", "shown", "rejected"))
 
 
 def test_verify_and_status_know_these_jobs_and_tables(

@@ -72,12 +72,9 @@ def planned(
     table: Path, root: DataRoot, chunk_size: int = 3, versions: Mapping[str, str] | None = None
 ) -> list[Manifest]:
     """Both jobs, the VLM's first."""
-    folder = images_of(table, None)
+    catalog = read_catalog(table, images_of(table, None))
     asked = {"model": "a", "labels": list(classes_of(table, LABELS)), "device": "cpu"}
-    catalog = read_catalog(table, folder)
-    return [
-        plan(kind, catalog, folder, root.jobs, chunk_size, asked, versions or {"code": "1"}) for kind in (VLM, CLIP)
-    ]
+    return [plan(kind, catalog, root.jobs, chunk_size, asked, versions or {"code": "1"}) for kind in (VLM, CLIP)]
 
 
 def walk(table: Path, root: DataRoot, vlm: Model, clip: Model, **how: Any) -> tuple[list[Manifest], Tables]:
