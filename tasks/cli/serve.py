@@ -171,7 +171,7 @@ def _run_in_turn(local: LocalPrefect, runs: Sequence[tuple[str, dict[str, Any]]]
         if not code:
             code = _run_to_its_end(local, name, parameters, pools)
     if code <= 1:
-        for line in _made(local.data, begun):
+        for line in _made(local.data, begun, failed=bool(code)):
             say(line)
         say(f"UI: {local.address}   end server and worker: make stop")
     return code
@@ -275,9 +275,13 @@ def _ask_for_a_run(local: LocalPrefect, deployment: str, parameters: dict[str, A
     return run_id
 
 
-def _made(data: Path, since: float) -> Iterator[str]:
-    """Tables, reports and review packs in the data root, newest first: all of this run, marked, and some of before."""
+def _made(data: Path, since: float, failed: bool = False) -> Iterator[str]:
+    """Tables, reports and review packs in the data root, newest first: all of this run, marked, and some of before.
+
+    After a failed run only its own: why it failed stands above them, and is not to be pushed off the screen.
+    """
     files = [(path, path.stat()) for which in MADE for path in data.glob(which) if path.is_file()]
+    files = [each for each in files if not failed or each[1].st_mtime >= since]
     files.sort(key=lambda each: each[1].st_mtime, reverse=True)
     named = max(NAMED, sum(made.st_mtime >= since for _, made in files))
     for path, made in files[:named]:

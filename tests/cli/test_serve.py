@@ -54,6 +54,7 @@ def test_all_files_of_a_run_are_named_and_few_of_those_before(
         path.touch()
         os.utime(path, (2_000, 2_000) if number < new else (1_000, 1_000))
     assert marks == [line.strip()[: len(mark)] for line, mark in zip(serve._made(tmp_path, 2_000), marks, strict=True)]
+    assert ["made now"] * new == [line.strip()[:8] for line in serve._made(tmp_path, 2_000, failed=True)]
 
 
 def test_a_dataset_is_named_by_its_card(tmp_path: Path) -> None:
