@@ -338,15 +338,16 @@ def _rules(mine: Mapping[str, Any]) -> Section:
 def _labels(mine: Mapping[str, Any], confusion: Sequence[Sequence[int]] | None) -> Section:
     names = ("precision", "recall", "f1", "auroc", "average_precision")
     labels = mine["labels"]
+    tuned = [] if confusion else ["threshold"]  # of classes the likeliest one is taken
     figures = Table(
-        ["label", "rows", "groups", *(name.replace("_", " ") for name in names), "threshold"],
+        ["label", "rows", "groups", *(name.replace("_", " ") for name in names), *tuned],
         [
             [
                 label,
                 found["rows"],
                 found["groups"],
                 *(_with_ends(found.get(name)) for name in names),
-                found.get("threshold"),
+                *(found.get(name) for name in tuned),
             ]
             for label, found in labels.items()
         ],
