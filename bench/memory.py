@@ -1,11 +1,13 @@
-"""Peak memory of walks over memes, by rows: reading, splitting, evaluating, classifying.
+"""Peak memory of walks over memes, by rows: reading, splitting, training, evaluating, classifying.
 
-    python -m bench.memory [--rows 2000 10000 40000] [--labels 5] [--only read split evaluate classify]
+    python -m bench.memory [--rows 2000 10000 40000] [--labels 5] [--only read split plan train evaluate classify]
 
 Everything is the flows' own code without Prefect, but nobody is asked: what a reader or a model would say is drawn by
 chance, in its true shape (all sets of ``--labels`` labels have a probability, CLIP leaves two heat maps of 16 x 16).
-So what grows with the rows is ours. Images are 32 x 32 pixels of noise. Each walk runs in a process of its own, once; its
-memory is the highest of that process after each step, less what it had before the first one, when all modules were loaded.
+So what grows with the rows is ours. Of a training, `plan` is what the flow does before it, and `train` what its processes
+hold of the rows, each of which is fetched once in a random order; there are no weights. Images are 32 x 32 pixels of
+noise. Each walk runs in a process of its own, once; its memory is the highest of that process after each step, less what
+it had before the first one, when all modules were loaded.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import sklearn.linear_model  # noqa: F401  # what walks load on their way is loa
 from PIL import Image
 
 import tasks.models.predict  # noqa: F401
+from data.samples import toy_models
 from tasks.chunks.file import write_chunk
 from tasks.evaluation import chunk as answers
 from tasks.evaluation.gather import gather
@@ -39,7 +42,9 @@ from tasks.memes.readers.protocol import Line
 from tasks.memes.report import write_report as report_memes
 from tasks.models.adapter import WEIGHTS, AdapterRecord
 from tasks.models.examples import Columns
+from tasks.models.families.protocol import Family
 from tasks.models.label_sets import LabelSets
+from tasks.models.load import find_family
 from tasks.models.prompts import prompt_for
 from tasks.scoring.report import write_report as report_evaluation
 from tasks.splits.build import Wanted, build, check_version
@@ -47,6 +52,10 @@ from tasks.storage.files import write_bytes
 from tasks.storage.root import DataRoot
 from tasks.storage.schemas import MEME_FILES, MEME_READINGS, MEMES_TO_CLASSIFY, PREDICTIONS
 from tasks.storage.tables import read_group
+from tasks.training.batches import Rows
+from tasks.training.lora import LoraSettings
+from tasks.training.plan import SPLITS, Plan, find_base, read_plan, source_of
+from tasks.training.plan import plan as plan_training
 from tasks.zeroshot.catalog import classes_of, images_of, read_catalog
 from tasks.zeroshot.chunk import SHAPES
 from tasks.zeroshot.collect import collect as collect_classified
@@ -87,20 +96,27 @@ def main() -> None:
 
 def _prepare(name: str, folder: Path, rows: int, labels: int) -> None:
     """What a walk starts from; in another process, so that its memory does not count."""
+    trains, tenth = name in ("plan", "train"), rows // 10
+    splits = {"train": rows, "validation": tenth} if trains else {"test": rows, "train": tenth, "validation": tenth}
     if name != "split":
-        draw_images(folder / "images", rows if name != "evaluate" else rows + 2 * (rows // 10))
-    if name in ("split", "evaluate"):
-        write_rows(folder, rows, every(labels))
-    if name == "evaluate":
+        draw_images(folder / "images", sum(splits.values()) if trains or name == "evaluate" else rows)
+    if trains or name in ("split", "evaluate"):
+        write_rows(folder, splits, every(labels))
+    if trains or name == "evaluate":
         build(folder / "tables" / "drawn.parquet", folder / "datasets", "drawn", Wanted(("image",)))
+    if trains:
+        toy_models.paligemma(folder / "base")
+    if name == "train":
+        training_plan(folder, labels)
     if name == "classify":
         for _, act in reading(folder, labels):
             act()
 
 
 def _measure(name: str, folder: Path, rows: int, labels: int) -> None:
+    steps = WALKS[name](folder, labels)
     before, worked, told = _peak(), time.process_time(), []
-    for step, act in WALKS[name](folder, labels):
+    for step, act in steps:
         act()
         told.append(f"{step} {_peak() - before:,.0f}")
     cpu = time.process_time() - worked
@@ -135,10 +151,9 @@ def words_of(row: int) -> str:
     return " ".join(np.random.default_rng(row).choice(WORDS, 12))
 
 
-def write_rows(folder: Path, rows: int, sets: LabelSets) -> None:
-    """A table with official splits: as many rows to report on as asked for, a tenth to train on, and as many to tune on."""
-    tenth = rows // 10
-    splits = ["test"] * rows + ["train"] * tenth + ["validation"] * tenth
+def write_rows(folder: Path, counts: Mapping[str, int], sets: LabelSets) -> None:
+    """A table with official splits of so many rows."""
+    splits = [split for split, rows in counts.items() for _ in range(rows)]
     number = np.random.default_rng(0).integers(0, len(sets.sets), len(splits))
     table = pa.table(
         {
@@ -193,6 +208,43 @@ def reading(folder: Path, _labels: int) -> Iterator[Step]:
     yield "chunks", read
     yield "collect", collected
     yield "report", lambda: report_memes(root.reports / "read-memes", kept["job"], kept["tables"])
+
+
+def training_plan(folder: Path, labels: int) -> Plan:
+    """finetune-lora's job on a toy."""
+    version = next((folder / "datasets" / "drawn").iterdir())
+    source = source_of(version, check_version(version), None)
+    base, columns = find_base(str(folder / "base")), Columns(("text",), "image", "labels")
+    names = every(labels).labels
+    return plan_training(folder / "jobs", source, base, LoraSettings(), names, columns, False, "cpu", 1)
+
+
+def _family(folder: Path, labels: int) -> Family:
+    return find_family(str(folder / "base"), prompt_for(every(labels)), None, None)[0]
+
+
+def planning(folder: Path, labels: int) -> Iterator[Step]:
+    """finetune-lora, before anything is trained."""
+    _family(folder, labels)  # loads what the plan would load
+    return iter([("plan", lambda: training_plan(folder, labels))])
+
+
+def training(folder: Path, labels: int) -> Iterator[Step]:
+    """The rows in a process that trains."""
+    sets, family = every(labels), _family(folder, labels)
+    answers = [family.answer_tokens(sets.answer(number)) for number in range(len(sets.sets))]
+    plan = read_plan(next((folder / "jobs").iterdir()))
+    assert plan
+    kept: dict[str, Rows] = {}
+
+    def opened() -> None:
+        kept.update({split: Rows(plan, split, family, answers) for split in SPLITS})
+
+    def fetched() -> None:
+        for at in np.random.default_rng(0).permutation(len(kept["train"])):
+            kept["train"][int(at)]
+
+    return iter([("open", opened), ("fetch", fetched)])
 
 
 class _Scorer:
@@ -312,6 +364,8 @@ def classifying(folder: Path, _labels: int) -> Iterator[Step]:
 WALKS: dict[str, Callable[[Path, int], Iterator[Step]]] = {
     "read": reading,
     "split": splitting,
+    "plan": planning,
+    "train": training,
     "evaluate": evaluating,
     "classify": classifying,
 }

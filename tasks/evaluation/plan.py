@@ -14,12 +14,8 @@ rows, and the content of their images. A base model is asked once for all adapte
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
@@ -31,12 +27,11 @@ import pyarrow as pa
 from tasks.chunks.manifest import Manifest, Source, check_chunk_size, plan_rows
 from tasks.models.adapter import AdapterRecord
 from tasks.models.device import Device
-from tasks.models.examples import Columns, Example, read_examples
+from tasks.models.examples import Columns, Example, digest_of, image_digests, json_list, read_examples
 from tasks.models.label_sets import LabelSets, UnknownLabel
 from tasks.models.prompts import Prompt
 from tasks.scoring import baselines
 from tasks.storage.errors import PermanentError
-from tasks.storage.files import sha256
 from tasks.storage.schemas import EXAMPLES
 
 VERSION = "predict/1"
@@ -303,20 +298,11 @@ def _read(columns: Columns, split: str, label_sets: LabelSets, data: Data) -> _R
     if columns.image and folder is None:
         raise BadEvaluation("The images lie somewhere. Give the folder that their paths are below: images=…")
 
-    def digest(row: Example) -> str:
-        """Of what the image is, so that other images are other jobs; one that is missing counts as such."""
-        try:
-            return sha256(folder / row.image) if folder and row.image else ""
-        except OSError:
-            return ""
-
-    pieces, images, labelled, rows = [], list[str](), False, read_examples(path, columns)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        while some := list(islice(rows, _AT_ONCE)):
-            _check_labels(some, label_sets, path)
-            labelled = labelled or any(row.labels is not None for row in some)
-            images += threads.map(digest, some) if columns.image else []
-            pieces.append(pa.RecordBatch.from_pylist([_plain(row) for row in some], EXAMPLES.columns))
+    pieces, labelled, rows = [], False, read_examples(path, columns)
+    while some := list(islice(rows, _AT_ONCE)):
+        _check_labels(some, label_sets, path)
+        labelled = labelled or any(row.labels is not None for row in some)
+        pieces.append(pa.RecordBatch.from_pylist([_plain(row) for row in some], EXAMPLES.columns))
     if pieces and not labelled:
         step = "Fill it" + (f", or leave {TUNED_ON} out (thresholds are 0.5 then)" if split == TUNED_ON else "")
         raise BadEvaluation(
@@ -324,12 +310,17 @@ def _read(columns: Columns, split: str, label_sets: LabelSets, data: Data) -> _R
             f"{step}, and build the splits again."
         )
     table = pa.Table.from_batches(pieces, EXAMPLES.columns)
-    if images and not any(images):
+    if not columns.image:
+        return _Rows(table, None)
+    # Of what the images are, so that other images are other jobs; one that is missing counts as such.
+    shown = image_digests(folder or Path(), read_examples(path, Columns((), columns.image, "")))
+    digest = digest_of(json_list(shown))
+    if pieces and digest == digest_of(json_list([""] * len(table))):
         raise BadEvaluation(
-            f"None of the {len(images):,} images is there, such as {folder}/{table['image'][0]}. Give the folder that "
+            f"None of the {len(table):,} images is there, such as {folder}/{table['image'][0]}. Give the folder that "
             "their paths are below: images=…"
         )
-    return _Rows(table, hashlib.sha256(json.dumps(images).encode()).hexdigest() if columns.image else None)
+    return _Rows(table, digest)
 
 
 def _seen(subject: Subject, images: str | None) -> tuple[dict[str, Any], dict[str, str]]:

@@ -8,22 +8,30 @@ One row of ``datasets/mmhs/3f2a9c01d7b4/data/test-00000-of-00001.parquet``::
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow as pa
+
 from tasks.pictures.decode import BadImage, open_picture
 from tasks.storage.errors import PermanentError
+from tasks.storage.files import sha256
 from tasks.storage.tables import open_parquet
 
 if TYPE_CHECKING:
+    import pyarrow.parquet as pq
     from PIL.Image import Image
 
-_BATCH = 1_000
+_BATCH = 1_000  # rows in memory
 _SHOWN = 100  # characters of a cell in a message
 _GROUP = "split_group"
 # A list of texts, written as one; no label such as [deleted].
@@ -92,19 +100,66 @@ def read_examples(path: Path, columns: Columns) -> Iterator[Example]:
         TornFile: The file is damaged.
     """
     with open_parquet(path) as file:
-        names = file.schema_arrow.names
-        asked = [name for name in (*columns.text, columns.image, columns.labels) if name]
-        if missing := [name for name in asked if name not in names]:
-            raise BadExamples(
-                f"{path} has no column {missing[0]!r}, which the adapter was trained with. It has: {', '.join(names)}. "
-                "Rename it in the table, and build the splits again."
-            )
-        wanted = {*asked, *(name for name in ("id", _GROUP) if name in names)}
         row = 0
-        for batch in file.iter_batches(_BATCH, columns=sorted(wanted)):
+        for batch in file.iter_batches(_BATCH, columns=_wanted(path, file, columns)):
             for values in batch.to_pylist():
                 yield _example(path, row, values, columns)
                 row += 1
+
+
+class Examples:
+    """The rows of one split by their positions. The columns are in memory as the file has them: no object for each row.
+
+    Raises:
+        BadExamples: As ``read_examples``; of a row when it is asked for.
+    """
+
+    def __init__(self, path: Path, columns: Columns) -> None:
+        with open_parquet(path) as file:
+            names = _wanted(path, file, columns)
+            # Read whole and by several threads, 30,000 rows took 17 MB, and 6 so (docs/decisions.md).
+            batches = list(file.iter_batches(_BATCH, columns=names, use_threads=False))
+            table = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in names]))
+        self._path, self._columns = path, columns
+        self._rows: int = table.num_rows
+        self._values = dict(zip(names, table.columns, strict=True))
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, row: int) -> Example:
+        values = {name: column[row].as_py() for name, column in self._values.items()}
+        return _example(self._path, row, values, self._columns)
+
+
+def image_digests(folder: Path, examples: Iterable[Example]) -> Iterator[str]:
+    """SHA-256 of each example's image, in order; empty where there is none to read."""
+
+    def digest(example: Example) -> str:
+        with suppress(OSError, ValueError):  # the latter where the path has a zero byte
+            return sha256(folder / example.image) if example.image else ""
+        return ""
+
+    rows = iter(examples)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        while some := list(islice(rows, _BATCH)):
+            yield from threads.map(digest, some)
+
+
+def digest_of(pieces: Iterable[str]) -> str:
+    """SHA-256 of a text that comes in pieces."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece.encode())
+    return digest.hexdigest()
+
+
+def json_list(texts: Iterable[str]) -> Iterator[str]:
+    """``json.dumps`` of a list that is never in memory, in pieces."""
+    yield "["
+    for at, text in enumerate(texts):
+        yield f"{', ' if at else ''}{json.dumps(text)}"
+    yield "]"
 
 
 def open_image(folder: Path, example: Example) -> Image:
@@ -125,6 +180,17 @@ def open_image(folder: Path, example: Example) -> Image:
         raise BadImage(error.code, f"{where} {error}") from error
     except OSError as error:
         raise BadImage("missing", f"{where} cannot be read: {error.strerror}. Give the images' folder.") from error
+
+
+def _wanted(path: Path, file: pq.ParquetFile, columns: Columns) -> list[str]:
+    names = file.schema_arrow.names
+    asked = [name for name in (*columns.text, columns.image, columns.labels) if name]
+    if missing := [name for name in asked if name not in names]:
+        raise BadExamples(
+            f"{path} has no column {missing[0]!r}, which the adapter was trained with. It has: {', '.join(names)}. "
+            "Rename it in the table, and build the splits again."
+        )
+    return sorted({*asked, *(name for name in ("id", _GROUP) if name in names)})
 
 
 def _example(path: Path, row: int, values: dict[str, Any], columns: Columns) -> Example:

@@ -60,6 +60,22 @@ def read_talks(path: Path) -> Iterator[Talk]:
                 row += 1
 
 
+class Talks:
+    """The conversations of one split by their positions, in memory as the file has them."""
+
+    def __init__(self, path: Path) -> None:
+        with open_parquet(path) as file:
+            batches = file.iter_batches(_BATCH, columns=[MESSAGES], use_threads=False)
+            kind = file.schema_arrow.field(MESSAGES).type
+            self._messages = pa.chunked_array([batch.column(0) for batch in batches], kind)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, row: int) -> Conversation:
+        return self._messages[row].as_py() or ()
+
+
 def has_conversations(schema: pa.Schema) -> bool:
     """Whether a table's column ``messages`` holds lists of roles and contents."""
     at = schema.get_field_index(MESSAGES)

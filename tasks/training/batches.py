@@ -12,6 +12,7 @@ One batch::
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -21,19 +22,20 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from tasks.models.examples import Example, open_image, read_examples
+from tasks.models.examples import Example, Examples, open_image
 from tasks.models.families.chat import Chat
 from tasks.models.families.protocol import Family
-from tasks.models.messages import read_talks
+from tasks.models.messages import Talks
 from tasks.storage.errors import PermanentError
 from tasks.storage.files import sha256
 from tasks.storage.schemas import TRAINING_EXAMPLES
-from tasks.storage.tables import read_table
+from tasks.storage.tables import open_table, read_group
 from tasks.training.plan import Plan
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_BYTES = 32  # of a SHA-256
 ANSWER = ("answer_tokens", "answer_mask", "answer_said", "answer_number", "row")
 
 
@@ -73,24 +75,26 @@ class Conversations(Dataset[Answered]):
     """
 
     def __init__(self, plan: Plan, split: str, family: Chat) -> None:
-        talks = list(read_talks(plan.source.split(split)))
-        checked = _checked(plan, split, [talk.row for talk in talks])
-        self._talks = [talk for talk, row in zip(talks, checked, strict=True) if row["error"] is None]
-        self._lessons = [(talk.row, each) for talk in self._talks for each in family.lessons(talk.messages or ())]
-        self._family = family
+        self._family, self._talks = family, Talks(plan.source.split(split))
+        # Of each lesson its row, and with which message it ends: two numbers, since they are as many as the rows.
+        self._rows, self._stops = array("q"), array("q")
+        for row in _used(plan, split, len(self._talks))[0]:
+            for messages in family.lessons(self._talks[row]):
+                self._rows.append(row)
+                self._stops.append(len(messages))
 
     def __len__(self) -> int:
-        return len(self._lessons)
+        return len(self._rows)
 
     def __getitem__(self, at: int) -> Answered:
-        row, messages = self._lessons[at]
-        tokens, said = self._family.answered(messages)
+        row = self._rows[at]
+        tokens, said = self._family.answered(self._talks[row][: self._stops[at]])
         start = said.index(True)
         return Answered(row, tokens[:start], tokens[start:], said[start:])
 
     def opening(self) -> list[dict[str, Any]]:
         """What is asked in the first row, up to its first answer, as the chat template gets it."""
-        placed = self._family.placed(self._talks[0].messages or ())
+        placed = self._family.placed(self._talks[self._rows[0]])
         return placed[: [message["role"] for message in placed].index("assistant")]
 
 
@@ -108,18 +112,15 @@ class Rows(Dataset[Item]):
     """
 
     def __init__(self, plan: Plan, split: str, family: Family, answers: Sequence[list[int]] | None) -> None:
-        examples = list(read_examples(plan.source.split(split), plan.columns))
-        checked = _checked(plan, split, [example.row for example in examples])
-        self._pairs = [
-            (example, row["sha256"]) for example, row in zip(examples, checked, strict=True) if row["error"] is None
-        ]
+        self._examples = Examples(plan.source.split(split), plan.columns)
+        self._used, self._digests = _used(plan, split, len(self._examples))
         self._plan, self._family, self._answers = plan, family, answers
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._used)
 
     def __getitem__(self, at: int) -> Item:
-        example, digest = self._pairs[at]
+        example, digest = self._examples[self._used[at]], self._digests[at * _BYTES : (at + 1) * _BYTES].hex()
         image = self._image(example, digest) if digest else None
         labels = example.labels or ()
         if self._plan.label_sets and self._answers:
@@ -168,13 +169,22 @@ def _padded(rows: Sequence[list[int]], side: Literal["left", "right"]) -> tuple[
     return tokens, pad_sequence([torch.ones_like(row) for row in some], batch_first=True, padding_side=side)
 
 
-def _checked(plan: Plan, split: str, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """What the plan found of a split's rows."""
-    table = read_table(plan.examples_path, TRAINING_EXAMPLES)
-    checked = [row for row in table.to_pylist() if row["split"] == split]
-    if [row["row"] for row in checked] != list(rows):
+def _used(plan: Plan, split: str, rows: int) -> tuple[array[int], bytes]:
+    """Positions of those rows of a split that the plan found usable, and their images' SHA-256, one after the other."""
+    used, digests, found = array("q"), bytearray(), 0
+    with open_table(plan.examples_path, TRAINING_EXAMPLES) as file:
+        groups = file.num_row_groups
+    for group in range(groups):
+        table = read_group(plan.examples_path, TRAINING_EXAMPLES, group, ["split", "row", "sha256", "error"])
+        for row in table.to_pylist():
+            if row["split"] == split:
+                found += 1
+                if row["error"] is None:
+                    used.append(row["row"])
+                    digests += bytes.fromhex(row["sha256"] or "")
+    if found != rows:
         raise PermanentError(
-            f"{plan.source.split(split)} has {len(rows):,} rows and had {len(checked):,} when {plan.job} was planned. "
+            f"{plan.source.split(split)} has {rows:,} rows and had {found:,} when {plan.job} was planned. "
             "Start the flow again: a changed dataset is another job."
         )
-    return checked
+    return used, bytes(digests)

@@ -24,14 +24,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.models.device import Device
-from tasks.models.examples import BadExamples, Columns, Example, open_image, read_examples
+from tasks.models.examples import (
+    BadExamples,
+    Columns,
+    Example,
+    digest_of,
+    image_digests,
+    json_list,
+    open_image,
+    read_examples,
+)
 from tasks.models.label_sets import LabelSets, UnknownLabel
 from tasks.models.messages import MESSAGES, BadConversation, Talk, has_conversations, read_talks
 from tasks.models.prompts import CONVERSATION, Prompt, prompt_for
@@ -39,7 +50,7 @@ from tasks.pictures.decode import BadImage
 from tasks.storage.errors import PermanentError, TornFile
 from tasks.storage.files import sha256, write_bytes
 from tasks.storage.schemas import TRAINING_EXAMPLES
-from tasks.storage.tables import open_parquet, read_table, write_table
+from tasks.storage.tables import open_parquet, read_table, table_writer
 from tasks.training.lora import LoraSettings, check_device
 from tasks.training.room import NoRoom, Room, Size
 
@@ -49,12 +60,14 @@ if TYPE_CHECKING:
 KIND = "finetune-lora"
 VERSION = "finetune-lora/1"
 SPLITS = ("train", "validation")
+EXAMPLES = "examples.parquet"
 
 # A completion is asked for by the row's prompt alone.
 COMPLETION = Prompt("completion/1", "")
 
-_AT_ONCE = 1_000  # rows handed to the threads together
+_AT_ONCE = 1_000  # rows in memory
 _NAMED = 3  # refused rows named in a message
+_USED = ""  # in place of a reason
 
 
 class EmptySplit(PermanentError):
@@ -161,7 +174,7 @@ class Plan:
     @property
     def examples_path(self) -> Path:
         """Every row, with its image's SHA-256 or the reason why it is refused."""
-        return self.folder / "examples.parquet"
+        return self.folder / EXAMPLES
 
     def lessons(self, split: str) -> int:
         """How many rows the Trainer gets of a split: a conversation may be several, see ``Chat.lessons``."""
@@ -307,18 +320,16 @@ def plan(
         )
     if columns.image and source.images is None:
         raise PermanentError(f"The images of {source.name} lie somewhere. Give their folder: images=…")
-    examples: dict[str, list[Example]] = (
-        {} if columns.messages else {s: list(_read(source, s, columns)) for s in SPLITS}
-    )
+    if lacking := next((split for split in SPLITS if not source.split(split).is_file()), None):
+        raise _no_split(source, lacking)
     if writes and allowed:
         raise PermanentError(f"label_sets are for rows with labels; {what} have none. Leave it empty.")
-    label_sets = None if writes else _label_sets(source, examples, labels, allowed, columns)
-    digests = [[split, *_digests(source.images, examples[split] if columns.image else [])] for split in SPLITS]
+    label_sets = None if writes else _label_sets(source, labels, allowed, columns)
     prompt = prompt_for(label_sets) if label_sets else COMPLETION if completions else CONVERSATION
     identity = {
         "code": VERSION,
         "dataset": [source.name, source.version],
-        "images": hashlib.sha256(json.dumps(digests).encode()).hexdigest(),
+        "images": _images_digest(source, columns),
         "base": base.digest,
         "family": base.family,
         "setup": base.setup,
@@ -338,38 +349,35 @@ def plan(
         return again
     said: dict[str, Counter[str]] = {}
     if columns.messages:
-        rows, said = _conversations(source, base, settings)
+        said = {split: Counter(longest=0, with_system=0) for split in SPLITS}
+        rows = _conversations(source, base, settings, said)
     else:
         room = Room(base.name, prompt, label_sets, settings.min_pixels, settings.max_pixels)
-        rows = [row for split in SPLITS for row in _checked(source, split, examples[split], columns, room)]
-    table = pa.Table.from_pylist(rows, TRAINING_EXAMPLES.columns)
-    used = Counter(row["split"] for row in rows if row["error"] is None)
+        rows = chain.from_iterable(_checked(source, split, columns, room) for split in SPLITS)
+    found: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    told: dict[str, list[str]] = {split: [] for split in SPLITS}
+    with table_writer(folder / EXAMPLES, TRAINING_EXAMPLES, {"job": folder.name}) as writer:
+        while some := list(islice(rows, _AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(some, TRAINING_EXAMPLES.columns))
+            for row in some:
+                found[row["split"]][row["error"] or _USED] += 1
+                if row["message"] and len(told[row["split"]]) < _NAMED:
+                    told[row["split"]].append(row["message"])
+    used = {split: counts.pop(_USED, 0) for split, counts in found.items()}
     for split in SPLITS:
         if not used[split]:
-            _refuse_empty(source, split, [row for row in rows if row["split"] == split])
-    rejected = {
-        split: dict(sorted(Counter(row["error"] for row in rows if row["split"] == split and row["error"]).items()))
-        for split in SPLITS
-    }
-    made = Plan(
-        folder, source, base, columns, label_sets, prompt, settings, device, processes, dict(used), rejected, said
-    )
-    write_table(table, made.examples_path, TRAINING_EXAMPLES, {"job": made.job})
+            _refuse_empty(source.split(split), split, found[split].total(), told[split])
+    rejected = {split: dict(sorted(counts.items())) for split, counts in found.items()}
+    made = Plan(folder, source, base, columns, label_sets, prompt, settings, device, processes, used, rejected, said)
     made.write()
     return made
 
 
 def rejected_rows(plan: Plan) -> list[dict[str, Any]]:
     """The refused rows of a job, each with its reason."""
-    rows: list[dict[str, Any]] = read_table(plan.examples_path, TRAINING_EXAMPLES).to_pylist()
-    return [row for row in rows if row["error"] is not None]
-
-
-def _read(source: Source, split: str, columns: Columns) -> Iterator[Example]:
-    path = source.split(split)
-    if not path.is_file():
-        raise _no_split(source, split)
-    yield from read_examples(path, columns)
+    table = read_table(plan.examples_path, TRAINING_EXAMPLES)
+    rows: list[dict[str, Any]] = table.filter(pc.is_valid(table["error"])).to_pylist()
+    return rows
 
 
 def _no_split(source: Source, split: str) -> EmptySplit:
@@ -381,60 +389,50 @@ def _no_split(source: Source, split: str) -> EmptySplit:
 
 
 def _label_sets(
-    source: Source,
-    examples: Mapping[str, Sequence[Example]],
-    labels: Sequence[str] | None,
-    allowed: Sequence[Sequence[str]] | None,
-    columns: Columns,
+    source: Source, labels: Sequence[str] | None, allowed: Sequence[Sequence[str]] | None, columns: Columns
 ) -> LabelSets:
     """The allowed answers; every row's labels are one of them."""
-    known = labels or sorted({label for rows in examples.values() for row in rows for label in row.labels or ()})
+    where: dict[tuple[str, ...], str] = {}  # the first row with these labels
+    for path in map(source.split, SPLITS):
+        for row in read_examples(path, columns):
+            if row.labels is not None and row.labels not in where:
+                where[row.labels] = f"{path}, row {row.row}"
+    known = labels or sorted({label for each in where for label in each})
     if not known:
         raise BadExamples(f"{source.folder}: the column {columns.labels!r} holds no label at all. Name another one.")
-    for split, rows in examples.items():
-        if (unnamed := next((row.row for row in rows if "" in (row.labels or ())), None)) is not None:
-            raise BadExamples(
-                f"{source.split(split)}, row {unnamed}: a label in {columns.labels!r} is empty. Correct the table: an "
-                "empty list where no label holds, null where nothing is known."
-            )
+    if unnamed := next((each for each in where if "" in each), None):
+        raise BadExamples(
+            f"{where[unnamed]}: a label in {columns.labels!r} is empty. Correct the table: an empty list where no label "
+            "holds, null where nothing is known."
+        )
     with open_parquet(source.split("train")) as file:
         column = file.schema_arrow.field(columns.labels).type
     is_list = pa.types.is_list(column) or pa.types.is_large_list(column)
     # A text is one label, or a list as JSON: then some row has several, or none.
-    is_list = is_list or any(
-        len(row.labels) != 1 for rows in examples.values() for row in rows if row.labels is not None
-    )
+    is_list = is_list or any(len(each) != 1 for each in where)
     all_of_them = LabelSets.every if is_list else LabelSets.one_of
     sets = LabelSets.these(allowed, labels or ()) if allowed else all_of_them(known)
     named = "label_sets" if allowed else "labels"
-    for split, rows in examples.items():
-        for row in rows:
-            if row.labels is not None:
-                try:
-                    sets.number(row.labels)
-                except UnknownLabel as error:
-                    raise UnknownLabel(
-                        f"{source.split(split)}, row {row.row}: {error} Correct `{named}`, or the table."
-                    ) from error
+    for each, row_of_it in where.items():
+        try:
+            sets.number(each)
+        except UnknownLabel as error:
+            raise UnknownLabel(f"{row_of_it}: {error} Correct `{named}`, or the table.") from error
     return sets
 
 
-def _digests(images: Path | None, rows: Sequence[Example]) -> list[str]:
-    """SHA-256 of each row's image; empty where there is none to read."""
+def _images_digest(source: Source, columns: Columns) -> str:
+    """SHA-256 of ``[["train", "<of each image>", …], ["validation", …]]``."""
 
-    def digest(example: Example) -> str:
-        try:
-            return sha256(images / example.image) if images and example.image else ""
-        except OSError:
-            return ""
+    def listed(split: str) -> Iterator[str]:
+        images = source.images if columns.image else None
+        rows = read_examples(source.split(split), Columns((), columns.image, "")) if images else ()
+        return json_list(chain([split], image_digests(images or Path(), rows)))
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return [found for some in _parts(rows) for found in threads.map(digest, some)]
+    return digest_of(chain("[", listed("train"), ", ", listed("validation"), "]"))
 
 
-def _checked(
-    source: Source, split: str, examples: Sequence[Example], columns: Columns, room: Room
-) -> Iterator[dict[str, Any]]:
+def _checked(source: Source, split: str, columns: Columns, room: Room) -> Iterator[dict[str, Any]]:
     """Every row of a split, with a reason where it cannot be learnt from."""
     images = source.images if columns.image else None
 
@@ -454,8 +452,9 @@ def _checked(
         except BadImage as error:
             return row | {"error": error.code, "message": str(error)}, None
 
+    examples = read_examples(source.split(split), columns)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for some in _parts(examples):
+        while some := list(islice(examples, _AT_ONCE)):
             for example, (row, size) in zip(some, threads.map(check, some), strict=True):
                 if row["error"] is None:
                     try:
@@ -470,18 +469,14 @@ def _open(images: Path | None, example: Example) -> Image:
 
 
 def _conversations(
-    source: Source, base: Base, settings: LoraSettings
-) -> tuple[list[dict[str, Any]], dict[str, Counter[str]]]:
-    """Every conversation, with a reason where it cannot be learnt from; and what is said in the others."""
+    source: Source, base: Base, settings: LoraSettings, said: Mapping[str, Counter[str]]
+) -> Iterator[dict[str, Any]]:
+    """Every conversation, with a reason where it cannot be learnt from; what is said in the others is counted."""
     from tasks.models.load import find_speaker
 
     family, window = find_speaker(base.name)
     most = min(settings.max_length or window, window)
-    rows: list[dict[str, Any]] = []
-    said: dict[str, Counter[str]] = {split: Counter(longest=0, with_system=0) for split in SPLITS}
     for split in SPLITS:
-        if not source.split(split).is_file():
-            raise _no_split(source, split)
         counts = said[split]
         for talk in read_talks(source.split(split)):
             row: dict[str, Any] = {"split": split, "row": talk.row, "id": talk.id, "image": None, "sha256": None}
@@ -495,9 +490,9 @@ def _conversations(
                         f"{base.name}). It is not cut: an answer without its end would be learnt as one.",
                     )
             except BadConversation as error:
-                rows.append(row | {"error": error.code, "message": f"Row {talk.row} {error}"})
+                yield row | {"error": error.code, "message": f"Row {talk.row} {error}"}
                 continue
-            rows.append(row | {"error": None, "message": None})
+            yield row | {"error": None, "message": None}
             counts.update(
                 lessons=len(lessons),
                 tokens=sum(len(each.tokens) for each in lessons),
@@ -505,7 +500,6 @@ def _conversations(
                 **_turns(talk),
             )
             counts["longest"] = max(counts["longest"], longest)
-    return rows, said
 
 
 def _turns(talk: Talk) -> dict[str, int]:
@@ -513,13 +507,7 @@ def _turns(talk: Talk) -> dict[str, int]:
     return {"answers": roles.count("assistant"), "with_system": roles.count("system")}
 
 
-def _parts(rows: Sequence[Example]) -> Iterator[Sequence[Example]]:
-    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
-
-
-def _refuse_empty(source: Source, split: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    path = source.split(split)
+def _refuse_empty(path: Path, split: str, rows: int, told: Sequence[str]) -> None:
     if not rows:
         raise EmptySplit(f"{path} has no rows. Build the splits again, with a share for {split}.")
-    told = " ".join(row["message"] for row in rows[:_NAMED])
-    raise EmptySplit(f"{path}: none of the {len(rows):,} rows can be used. {told}")
+    raise EmptySplit(f"{path}: none of the {rows:,} rows can be used. {' '.join(told)}")

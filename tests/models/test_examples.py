@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.models.examples import BadExamples, Columns, Example, open_image, read_examples
+from tasks.models.examples import (
+    BadExamples,
+    Columns,
+    Example,
+    Examples,
+    image_digests,
+    json_list,
+    open_image,
+    read_examples,
+)
 from tasks.pictures.decode import BadImage
 from tests.models.made import example, image
 
 
-def _split(folder: Path, **columns: list[Any]) -> Path:
+def _split(folder: Path, **columns: Any) -> Path:
     path = folder / "test-00000-of-00001.parquet"
     pq.write_table(pa.table(columns), path)
     return path
@@ -33,6 +44,20 @@ def test_rows_come_with_their_texts_labels_and_group(tmp_path: Path) -> None:
     )
     expected = [Example(0, "x", "hi", "a.png", ("red",), "g"), Example(1, "y", "", "b.png", (), "h")]
     assert expected == list(read_examples(path, _guess(path)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 1_000, 1_001])
+def test_rows_are_found_by_their_positions_as_they_are_read_in_order(tmp_path: Path, count: int) -> None:
+    numbers = range(count)
+    path = _split(
+        tmp_path,
+        text=pa.array([f" said {n} " if n % 3 else None for n in numbers], pa.string()),
+        label=pa.array([["a", '["a", "b"]', None][n % 3] for n in numbers], pa.string()),
+        split_group=pa.array([str(n // 2) for n in numbers], pa.string()),
+    )
+    examples = Examples(path, _guess(path))
+    assert list(read_examples(path, _guess(path))) == [examples[row] for row in range(len(examples))]
+    assert count == len(examples)
 
 
 def test_the_word_nan_is_a_text_and_nothing_is_none(tmp_path: Path) -> None:
@@ -104,3 +129,15 @@ def test_an_image_that_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
         with pytest.raises(BadImage, match=r"Row 3: .* cannot be read") as raised:
             open_image(tmp_path, example(3, path=path))
         assert "missing" == raised.value.code
+
+
+def test_images_that_cannot_be_read_have_no_digest(tmp_path: Path) -> None:
+    (tmp_path / "there.png").write_bytes(b"there")
+    rows = [example(n, path=path) for n, path in enumerate(["there.png", "none.png", "", "a\0.png", "there.png"])]
+    there = hashlib.sha256(b"there").hexdigest()
+    assert [there, "", "", "", there] == list(image_digests(tmp_path, iter(rows)))
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["a", "", '"ñ"']])
+def test_a_list_in_pieces_is_the_json_of_the_list(texts: list[str]) -> None:
+    assert json.dumps(texts) == "".join(json_list(texts))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tasks.models.examples import Columns
 from tasks.splits.build import Dataset, Wanted, build, check_version, find_version
@@ -17,7 +19,7 @@ from tasks.storage.schemas import TRAINING_EXAMPLES
 from tasks.storage.tables import read_table
 from tasks.training.devices import count_processes
 from tasks.training.lora import LoraSettings
-from tasks.training.plan import Base, Plan, choose_columns, plan, read_plan, rejected_rows, source_of
+from tasks.training.plan import Base, Plan, Source, choose_columns, plan, read_plan, rejected_rows, source_of
 from tests.training.toy import LABELS
 
 BASE = Base("toy", "digest", toy=True, sees=True)
@@ -118,6 +120,91 @@ def test_images_that_cannot_be_read_are_refused_by_name_and_never_replaced(squar
     told = [row["message"] for row in rejected_rows(made_plan)]
     assert all(row["image"] in message for row, message in zip(rows, told, strict=False))
     assert told[0].startswith("Row 0: ")
+
+
+def test_rows_beside_refused_ones_keep_their_images_labels_and_numbers(squares: Squares, tmp_path: Path) -> None:
+    from tasks.models.load import find_family
+    from tasks.training.batches import Rows
+
+    made, images = squares
+    broken = tmp_path / "images"
+    shutil.copytree(images, broken)
+    path = made.folder / "data" / "train-00000-of-00001.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for at in (0, 3, len(rows) - 1):
+        (broken / rows[at]["image"]).unlink()
+    planned = _plan(tmp_path / "jobs", (made, broken))
+    assert planned.label_sets
+    family, _ = find_family("toy", planned.prompt, None, None)
+    answers = [family.answer_tokens(planned.label_sets.answer(n)) for n in range(len(planned.label_sets.sets))]
+    usable = Rows(planned, "train", family, answers)
+    items = [usable[at] for at in range(len(usable))]
+    assert [at for at in range(len(rows) - 1) if at not in (0, 3)] == [item.row for item in items]
+    for item in items:
+        row = rows[item.row]
+        number = planned.label_sets.number(row["labels"])
+        assert (row["text"], number, answers[number]) == (item.text, item.number, item.tokens)
+        assert item.image
+        with Image.open(images / row["image"]) as drawn:
+            assert drawn.convert("RGB").tobytes() == item.image.tobytes()
+
+    shorter = replace(planned, source=replace(planned.source, folder=tmp_path))
+    (tmp_path / "data").mkdir()
+    pq.write_table(pq.read_table(path).slice(1), shorter.source.split("train"))
+    with pytest.raises(PermanentError, match=rf"has {len(rows) - 1} rows and had {len(rows)} when finetune-lora-"):
+        Rows(shorter, "train", family, answers)
+    content = bytearray(planned.examples_path.read_bytes())
+    content[4:200] = bytes(196)
+    planned.examples_path.write_bytes(content)
+    with pytest.raises(TornFile, match=r"examples\.parquet is damaged"):
+        Rows(planned, "train", family, answers)
+
+
+def test_a_path_that_is_none_is_refused_by_name(frozen: Callable[..., Dataset], tmp_path: Path) -> None:
+    for number in range(2):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")
+    made = frozen([{"text": "a", "image": path, "labels": ["red"]} for path in ("0.png", "1.png", "a\0.png")])
+    planned = _plan(tmp_path / "jobs", (made, tmp_path))
+    assert {"train": {"missing": 1}, "validation": {}} == planned.rejected
+    assert "Row 1: its image 'a\\x00.png' is no path. Correct the table." == rejected_rows(planned)[0]["message"]
+
+
+def test_rows_are_not_held_while_they_are_checked_nor_as_objects_while_they_are_learnt(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.models import examples
+    from tasks.models.load import find_family
+    from tasks.training import plan
+    from tasks.training.batches import Rows
+
+    for module, name in ((examples, "_BATCH"), (plan, "_AT_ONCE")):
+        monkeypatch.setattr(module, name, 50)
+
+    def most_and_left(rows: int) -> tuple[int, int]:
+        """Bytes of Python's objects: at most while planning, and in the rows to train on."""
+        folder = tmp_path / str(rows)
+        (folder / "data").mkdir(parents=True)
+        source = Source("mine", str(rows), "", folder, None)
+        table = pa.table({"text": [f"said {n}" for n in range(rows)], "label": ["red", "blue"] * (rows // 2)})
+        for split in ("train", "validation"):
+            pq.write_table(table if split == "train" else table.slice(0, 2), source.split(split))
+        how = {"source": source, "labels": None, "columns": Columns(("text",), "", "label"), "base": READS}
+        tracemalloc.start()
+        planned = _plan(tmp_path / "jobs", squares, **how)
+        _, most = tracemalloc.get_traced_memory()
+        family, _ = find_family("chat", planned.prompt, None, None)
+        before, _ = tracemalloc.get_traced_memory()
+        kept = Rows(planned, "train", family, [[1], [2]])
+        left, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert rows == len(kept)
+        return most, left - before
+
+    _plan(tmp_path / "jobs", squares)  # loads modules
+    most_and_left(10)
+    (most, left), (more, more_left) = most_and_left(100), most_and_left(500)
+    assert more < 1.2 * most
+    assert more_left - left < 400 * 50, "a position and a hash each"
 
 
 def test_nothing_usable_names_the_first_rows(squares: Squares, tmp_path: Path) -> None:
