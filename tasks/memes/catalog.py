@@ -193,16 +193,18 @@ def _table(source: Path, folder: Path) -> Iterator[Named]:
         )
     else:
         rows = _csv(source)
+    known = False
     try:
-        for number, row in enumerate(rows):
+        for row in rows:
             if isinstance(row, Named):
                 yield row
                 continue
             if not isinstance(row, dict):
                 yield Named(None, problem=("bad-row", "is no object with a field `image`."))
                 continue
-            if number == 0:
+            if not known:
                 _column(source, row)
+                known = True
             yield _named(row, folder)
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadSource(
@@ -250,8 +252,6 @@ def _csv(source: Path) -> Iterator[Any]:
         # Excel writes semicolons where a comma stands in numbers, as in Russia and Spain.
         between = ";" if ";" in first and "," not in first else ","
         rows = csv.DictReader(text, delimiter=between, skipinitialspace=True, strict=True)
-        if rows.fieldnames:
-            _column(source, dict.fromkeys(rows.fieldnames))
         for row in rows:
             if any(row.pop(None, ())) or None in row.values():  # a comma without quotes moves what stands behind it
                 told = f"line {rows.line_num:,} has not {len(row)} cells, as the first line has."

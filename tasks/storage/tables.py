@@ -135,6 +135,18 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         ) from error
 
 
+@contextmanager
+def _whole(
+    path: Path, schema: TableSchema, remedy: str = "Move it away and run again: it is made anew."
+) -> Iterator[pq.ParquetFile]:
+    """A table while it is read: what is damaged behind the footer is told, too."""
+    with open_table(path, schema) as file:
+        try:
+            yield file
+        except (OSError, pa.ArrowInvalid) as error:
+            raise TornFile(f"{path} is damaged ({error}). {remedy}") from error
+
+
 def read_table(path: Path, schema: TableSchema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table that has exactly the declared columns.
 
@@ -142,11 +154,8 @@ def read_table(path: Path, schema: TableSchema, columns: Sequence[str] | None = 
         TornFile: The file is cut off or damaged.
         ForeignTable: The columns are not the declared ones.
     """
-    with open_table(path, schema) as file:
-        try:
-            return file.read(columns=None if columns is None else list(columns))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise TornFile(f"{path} is damaged ({error}). Move it away and run again: it is made anew.") from error
+    with _whole(path, schema) as file:
+        return file.read(columns=None if columns is None else list(columns))
 
 
 def read_precious(path: Path, schema: TableSchema) -> pa.Table:
@@ -171,11 +180,8 @@ def read_group(path: Path, schema: TableSchema, number: int, columns: Sequence[s
         TornFile: The file is cut off or damaged.
         ForeignTable: The columns are not the declared ones.
     """
-    with open_table(path, schema) as file:
-        try:
-            return file.read_row_group(number, columns=None if columns is None else list(columns))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise TornFile(f"{path} is damaged ({error}). Move its folder away and run again.") from error
+    with _whole(path, schema, "Move its folder away and run again.") as file:
+        return file.read_row_group(number, columns=None if columns is None else list(columns))
 
 
 def read_batches(
@@ -193,11 +199,8 @@ def read_batches(
         TornFile: The file is cut off or damaged.
         ForeignTable: The columns are not the declared ones.
     """
-    with open_table(path, schema) as file:
-        try:
-            yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise TornFile(f"{path} is damaged ({error}). Move it away and run again: it is made anew.") from error
+    with _whole(path, schema) as file:
+        yield from file.iter_batches(rows, columns=None if columns is None else list(columns))
 
 
 def read_rows(

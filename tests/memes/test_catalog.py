@@ -119,9 +119,11 @@ def test_a_comma_without_quotes_moves_no_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["labels", "Label", " label"])
 def test_labels_in_a_column_of_nearly_that_name_are_not_passed_over(tmp_path: Path, column: str) -> None:
     lines = tmp_path / "memes.jsonl"
-    lines.write_text(json.dumps({"image": "a.png", column: "toxic"}), encoding="utf-8")
-    with pytest.raises(BadSource, match="so no image would have a label"):
-        list(read_catalog(lines, {}))
+    row = json.dumps({"image": "a.png", column: "toxic"})
+    for before in ("", "{no JSON\n"):  # the first row that can be read says which columns there are
+        lines.write_text(before + row, encoding="utf-8")
+        with pytest.raises(BadSource, match="so no image would have a label"):
+            list(read_catalog(lines, {}))
 
 
 def test_a_table_of_excel_s_has_semicolons_where_a_comma_stands_in_numbers(tmp_path: Path) -> None:
